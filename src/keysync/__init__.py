@@ -1,0 +1,1 @@
+"""KeySync: lip-sync a video to a new speech track."""

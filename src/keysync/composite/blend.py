@@ -1,0 +1,69 @@
+"""Where the new crop shows, how softly it ends, and how its colour is matched to the old one."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+# Fractions of the crop's side.
+_BELOW_CHIN = 0.05  # room for a jaw that opens wider than the source's did
+_FEATHER = 0.05  # width of the soft edge
+_COLOUR_REACH = 0.12  # how far a colour difference at the border reaches into the patch
+
+_JAW = list(range(2, 15))  # iBUG: the jaw line from cheek to cheek, without the parts beside the ears
+_NOSE_TOP = 28  # where the repainted box begins
+
+
+def paste_mask(
+    landmarks: Float32[np.ndarray, "68 2"], repainted: UInt8[np.ndarray, "h w"]
+) -> Float32[np.ndarray, "h w"]:
+    """How much of the new crop shows at each pixel, 0 to 1; exactly 0 outside ``repainted``.
+
+    The network repaints a generous box, so that the old expression cannot leak in; of that box only the
+    lower face is shown. Neck, clothes and background beside the jaw stay the original ones.
+
+    Args:
+        landmarks: iBUG points in crop pixels.
+        repainted: 1 where the network painted, 0 elsewhere.
+    """
+    side = repainted.shape[0]
+    jaw = landmarks[_JAW].copy()
+    centre = landmarks[[48, 54]].mean(axis=0)
+    down = np.clip((jaw[:, 1] - centre[1]) / max(float(np.ptp(jaw[:, 1])), 1.0), 0, 1)
+    jaw[:, 1] += down * _BELOW_CHIN * side
+    top = np.stack([jaw[[0, -1], 0], np.full(2, landmarks[_NOSE_TOP, 1])], axis=1)
+    outline = cv2.convexHull(np.concatenate([jaw, top]).astype(np.float32))
+    inside = np.zeros((side, side), np.uint8)
+    cv2.fillPoly(inside, [np.round(outline * 16).astype(np.int32)], 1, shift=4)
+    inside &= repainted
+    inside[[0, -1]] = 0
+    inside[:, [0, -1]] = 0
+    # Distance from the edge, so that the fade lies wholly inside: outside stays exactly 0.
+    depth = cv2.distanceTransform(inside, cv2.DIST_L2, 5) / (_FEATHER * side)
+    ramp = np.clip(depth, 0, 1).astype(np.float32)
+    return ramp * ramp * (3 - 2 * ramp)
+
+
+def match_colour(
+    painted: Float32[np.ndarray, "h w 3"],
+    original: UInt8[np.ndarray, "h w 3"],
+    alpha: Float32[np.ndarray, "h w"],
+) -> Float32[np.ndarray, "h w 3"]:
+    """Shift ``painted`` smoothly so that it meets ``original`` along the border of ``alpha``.
+
+    In the soft edge both pictures show the same skin, so their difference there is a colour error; it is
+    spread inwards by normalised convolution (Knutsson and Westin 1993) and fades with distance.
+    """
+    side = painted.shape[0]
+    # A quarter of the size: the correction is smooth by design, and this makes it nearly free.
+    small = (side // 4, side // 4)
+    edge = ((alpha > 0.02) & (alpha < 0.98)).astype(np.float32)
+    weight = cv2.resize(edge, small, interpolation=cv2.INTER_AREA)
+    error = original.astype(np.float32) - painted
+    error = cv2.resize(error * edge[..., None], small, interpolation=cv2.INTER_AREA)
+    sigma = _COLOUR_REACH * side / 4
+    spread = cv2.GaussianBlur(error, (0, 0), sigma)
+    total = cv2.GaussianBlur(weight, (0, 0), sigma)
+    correction = spread / np.maximum(total, 1e-3)[..., None]
+    return painted + cv2.resize(correction, (side, side), interpolation=cv2.INTER_LINEAR)

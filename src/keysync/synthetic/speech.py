@@ -1,0 +1,262 @@
+"""Text and a voice -> sound whose phones are timed by the synthesiser that made it.
+
+flite is run as a program; espeak-ng is called through its shared library, because only the library
+tells when each phone starts. Both are tools of this optional part, not dependencies of the package.
+
+Source: CMU flite 2.2 (``-psdur``); espeak-ng 1.51 ``speak_lib.h`` (phoneme events).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import tempfile
+import wave
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+from scipy.signal import resample_poly
+
+from keysync.errors import InputError, MissingProgram
+
+RATE_HZ = 16000
+PAUSE = "PAU"
+VOWELS = ("AA", "AE", "AH", "AX", "AO", "EH", "ER", "IH", "IY", "UH", "UW", "AY", "AW", "EY", "OY", "OW")
+CONSONANTS = (
+    *("P", "B", "M", "F", "V", "TH", "DH", "T", "D", "N", "L", "S"),
+    *("Z", "SH", "ZH", "CH", "JH", "K", "G", "NG", "HH", "R", "W", "Y"),
+)
+PHONES = (PAUSE, *VOWELS, *CONSONANTS)  # 41; a phone's label in training is its place here
+
+_FLITE_PITCH_HZ = {"slt": 170.0, "rms": 105.0, "awb": 125.0, "kal16": 100.0}
+_VARIANTS = (
+    *("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f4", "f5"),
+    *("Alex", "Alicia", "Andrea", "Andy", "Annie", "aunty", "belinda", "benjamin", "caleb", "david", "ed"),
+    *("edward", "Gene", "grandma", "grandpa", "iven", "john", "kaukovalta", "Lee", "linda", "Marco", "max"),
+    *("Michael", "Mike", "norbert", "pablo", "paul", "quincy", "rob", "robert", "shelby", "steph", "travis"),
+    *("victor", "zac", "croak", "klatt", "klatt2", "klatt3", "klatt4", "whisper", "whisperf"),
+)
+TRAIN_VOICES = (
+    *("slt", "rms", "kal16"),
+    *("en-us", "en-gb-scotland"),
+    *(f"en-us+{variant}" for variant in _VARIANTS),
+)
+TEST_VOICES = ("awb", "en-us+f3")  # never trained on
+
+# An espeak phone may hold two of ours in a row (a vowel and its r), or none: then it lengthens the one before.
+_ESPEAK = {
+    **{"0": "AA", "A:": "AA", "A@": "AA R", "a": "AE", "aa": "AE", "V": "AH", "VR": "AH R"},
+    **{"@": "AX", "@2": "AX", "@-": "AX", "a#": "AX", "@L": "AX L", "3": "ER", "3:": "ER", "O2": "AO"},
+    **{"O:": "AO", "O@": "AO R", "o@": "AO R", "O": "AO", "E": "EH", "e@": "EH R", "e": "EH"},
+    **{"I": "IH", "I2": "IH", "I#": "IH", "IR": "IH R", "i": "IY", "i:": "IY", "i@": "IY AX", "i@3": "IY R"},
+    **{"U": "UH", "U@": "UH R", "u": "UW", "u:": "UW", "eI": "EY", "aI": "AY", "aI2": "AY", "aI@": "AY AX"},
+    **{"aI3": "AY R", "aU": "AW", "aU@": "AW R", "OI": "OY", "oU": "OW", "T": "TH", "D": "DH", "S": "SH"},
+    **{"Z": "ZH", "tS": "CH", "dZ": "JH", "N": "NG", "j": "Y", "h": "HH", "n-": "N", "r-": "R", "w#": "W"},
+    **{"t#": "T", "t2": "T", "L": "L", "l^": "L", "?": "", ";": "", "_": PAUSE, "_:": PAUSE, "_::": PAUSE},
+    **{"_|": PAUSE},
+    **{name: name.upper() for name in "p b m f v t d n l s z k g r w".split()},
+}
+# Seconds by which an espeak event comes late: a stop's event marks its burst, not its silent closure.
+_ESPEAK_LATE_S = {**dict.fromkeys(("P", "B", "T", "D", "K", "G"), 0.05), "M": 0.01}
+
+
+@dataclass(frozen=True, slots=True)
+class Phone:
+    """One sound of ``PHONES`` from ``start_s`` to ``end_s``."""
+
+    name: str
+    start_s: float
+    end_s: float
+
+    @property
+    def length_s(self) -> float:
+        """Seconds."""
+        return self.end_s - self.start_s
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """Mono sound in -1 to 1, and the phones that fill it from its start to its end without gaps."""
+
+    samples: Float32[np.ndarray, "n"]
+    rate_hz: int
+    phones: tuple[Phone, ...]
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds."""
+        return len(self.samples) / self.rate_hz
+
+
+def speak(text: str, voice: str, rng: np.random.Generator) -> Utterance:
+    """Say ``text`` at 16 kHz, at a pace, pitch and level drawn from ``rng``.
+
+    The playback rate is drawn too (0.85 to 1.18) and every time divided by it: pitch and vocal tract
+    move together, so one recorded voice becomes many while the times stay exact.
+
+    Args:
+        text: English.
+        voice: a name of ``TRAIN_VOICES`` or ``TEST_VOICES``; any ``en-*`` espeak voice.
+    Raises:
+        MissingProgram: the synthesiser of this voice is not installed.
+        InputError: it knows no such voice, or says a phone that our tables do not have.
+    """
+    pace, pitch = rng.uniform(0.85, 1.3), rng.uniform(-1.0, 1.0)
+    if voice.startswith("en-"):
+        spoken = speak_espeak(text, voice, words_per_minute=round(175 / pace), pitch=round(50 + 25 * pitch))
+    else:
+        spoken = speak_flite(text, voice, stretch=pace, pitch_scale=1.0 + 0.2 * pitch)
+    spoken = resample(spoken, playback=rng.uniform(0.85, 1.18))
+    level = rng.uniform(0.3, 0.9) / max(float(np.abs(spoken.samples).max()), 1e-4)
+    return Utterance(spoken.samples * np.float32(level), spoken.rate_hz, spoken.phones)
+
+
+def speak_flite(text: str, voice: str, *, stretch: float, pitch_scale: float) -> Utterance:
+    """Speak through the flite program, at the voice's own rate; ``stretch`` above 1 is slower.
+
+    Raises:
+        MissingProgram: flite is not installed.
+        InputError: the voice is unknown, or flite fails.
+    """
+    if voice not in _FLITE_PITCH_HZ:
+        raise InputError(f"{voice}: no such voice; take one of {', '.join(TRAIN_VOICES + TEST_VOICES)}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "speech.wav"  # a file of its own: processes that share one overwrite each other
+        command = ["flite", "-voice", voice, "-psdur", "--setf", f"duration_stretch={stretch:.4f}"]
+        command += ["--setf", f"int_f0_target_mean={_FLITE_PITCH_HZ[voice] * pitch_scale:.2f}"]
+        try:
+            done = subprocess.run(
+                [*command, "-t", text, "-o", str(path)], capture_output=True, text=True, check=False
+            )
+        except FileNotFoundError as error:
+            raise MissingProgram("flite: not found; install it (Debian: apt install flite)") from error
+        if done.returncode != 0 or not path.exists():
+            raise InputError(f"flite: could not say {text!r}: {done.stderr.strip() or 'no reason given'}")
+        with wave.open(str(path)) as sound:
+            rate_hz = sound.getframerate()
+            samples = np.frombuffer(sound.readframes(sound.getnframes()), np.int16).astype(np.float32) / 32768
+    # Each token is "phone:end": a phone starts where the one before it ended.
+    tokens = [token.rsplit(":", 1) for token in done.stdout.split()]
+    starts_s = [0.0, *(float(end) for _, end in tokens[:-1])]
+    names = [_known(name.upper(), "flite") for name, _ in tokens]
+    return Utterance(samples, rate_hz, _fill(list(zip(names, starts_s, strict=True)), len(samples) / rate_hz))
+
+
+def speak_espeak(text: str, voice: str, *, words_per_minute: int, pitch: int) -> Utterance:
+    """Speak through libespeak-ng at its own rate; ``pitch`` runs from 0 to 100, 50 is normal.
+
+    Raises:
+        MissingProgram: libespeak-ng is not installed.
+        InputError: the voice or one of its phones is unknown.
+    """
+    library, rate_hz = _espeak()
+    chunks: list[np.ndarray] = []
+    events: list[tuple[str, float]] = []
+
+    def collect(sound: ctypes._Pointer[ctypes.c_short], count: int, event: ctypes._Pointer[_Event]) -> int:
+        if sound and count > 0:
+            chunks.append(np.ctypeslib.as_array(sound, (count,)).copy())
+        index = 0
+        while event[index].type != _EVENT_LIST_END:
+            if event[index].type == _EVENT_PHONEME:
+                events.append((event[index].id.string.decode(), event[index].audio_position / 1000))
+            index += 1
+        return 0
+
+    callback = _Callback(collect)
+    library.espeak_SetSynthCallback(callback)
+    if library.espeak_SetVoiceByName(voice.encode()) != 0:
+        raise InputError(f"{voice}: espeak-ng has no such voice; take one of {', '.join(TRAIN_VOICES)}")
+    library.espeak_SetParameter(_PARAMETER_RATE, words_per_minute, 0)
+    library.espeak_SetParameter(_PARAMETER_PITCH, pitch, 0)
+    line = text.encode()
+    library.espeak_Synth(line, len(line) + 1, 0, 1, 0, 1, None, None)
+    library.espeak_Synchronize()
+    if not chunks:
+        raise InputError(f"espeak-ng: {text!r} gave no sound; give it words to say")
+    samples = np.concatenate(chunks).astype(np.float32) / 32768
+
+    starts: list[tuple[str, float]] = [(PAUSE, 0.0)]
+    for (name, start_s), (_, end_s) in zip(events, [*events[1:], ("", len(samples) / rate_hz)], strict=True):
+        if name not in _ESPEAK and name:
+            raise InputError(f"{voice}: phone {name!r} of espeak-ng is not in our table; add it to speech.py")
+        parts = _ESPEAK.get(name, "").split()
+        for index, part in enumerate(parts):
+            at_s = start_s + (end_s - start_s) * 0.6 * index - _ESPEAK_LATE_S.get(part, 0.0)
+            starts.append((part, max(at_s, starts[-1][1])))
+    return Utterance(samples, rate_hz, _fill(starts, len(samples) / rate_hz))
+
+
+def resample(utterance: Utterance, playback: float = 1.0) -> Utterance:
+    """Bring an utterance to 16 kHz as if it had been played ``playback`` times as fast."""
+    # The ratio is rounded to a small fraction first, and the times follow it: so they stay exact.
+    ratio = Fraction(RATE_HZ / (utterance.rate_hz * playback)).limit_denominator(400)
+    samples = resample_poly(utterance.samples, ratio.numerator, ratio.denominator).astype(np.float32)
+    scale = float(ratio) * utterance.rate_hz / RATE_HZ
+    starts = [(phone.name, phone.start_s * scale) for phone in utterance.phones]
+    return Utterance(samples, RATE_HZ, _fill(starts, len(samples) / RATE_HZ))
+
+
+def _known(name: str, program: str) -> str:
+    if name not in PHONES:
+        raise InputError(f"{program}: phone {name!r} is not in our table; add it to speech.py")
+    return name
+
+
+def _fill(starts: list[tuple[str, float]], duration_s: float) -> tuple[Phone, ...]:
+    """Let every phone last until the next one; join pauses in a row, drop phones of no length."""
+    ends_s = [min(start_s, duration_s) for _, start_s in starts[1:]] + [duration_s]
+    phones: list[Phone] = []
+    for (name, start_s), end_s in zip(starts, ends_s, strict=True):
+        if end_s <= start_s:
+            continue
+        if name == PAUSE and phones and phones[-1].name == PAUSE:
+            phones[-1] = Phone(PAUSE, phones[-1].start_s, end_s)
+        else:
+            phones.append(Phone(name, start_s, end_s))
+    return tuple(phones)
+
+
+# The few numbers and the one structure of speak_lib.h that we need.
+_AUDIO_OUTPUT_SYNCHRONOUS, _INITIALIZE_PHONEME_EVENTS = 2, 1
+_PARAMETER_RATE, _PARAMETER_PITCH = 1, 3
+_EVENT_LIST_END, _EVENT_PHONEME = 0, 7
+
+
+class _EventId(ctypes.Union):
+    _fields_ = (("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8))
+
+
+class _Event(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),  # milliseconds
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", _EventId),
+    )
+
+
+_Callback = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
+)
+
+
+@cache
+def _espeak() -> tuple[ctypes.CDLL, int]:
+    """The library, initialised once in this process, and its sample rate in Hz."""
+    try:
+        library = ctypes.CDLL("libespeak-ng.so.1")
+    except OSError as error:
+        raise MissingProgram("espeak-ng: not found; install it (Debian: apt install espeak-ng)") from error
+    rate_hz = library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, None, _INITIALIZE_PHONEME_EVENTS)
+    if rate_hz <= 0:
+        raise MissingProgram("espeak-ng: its data was not found; install it again (Debian: espeak-ng-data)")
+    return library, int(rate_hz)

@@ -1,0 +1,46 @@
+import numpy as np
+from keysync.composite.blend import match_colour, paste_mask
+
+
+def _face(side: int = 256) -> np.ndarray:
+    """A plain oval jaw with a nose and a mouth: enough for the mask's geometry."""
+    points = np.zeros((68, 2), np.float32)
+    angle = np.linspace(np.pi, 0, 17)
+    points[:17] = np.stack([128 + 80 * np.cos(angle), 120 + 110 * np.sin(angle)], axis=1)
+    points[17:48] = (128, 90)
+    points[27:31] = np.stack([np.full(4, 128), np.linspace(80, 120, 4)], axis=1)
+    points[48:68] = (128, 170)
+    points[48], points[54] = (100, 170), (156, 170)
+    return points * side / 256
+
+
+def test_mask_is_exactly_zero_outside_the_repainted_box() -> None:
+    box = np.zeros((256, 256), np.uint8)
+    box[100:, 60:200] = 1
+    alpha = paste_mask(_face(), box)
+    assert alpha[box == 0].max() == 0
+    assert alpha[[0, -1]].max() == 0
+    assert alpha[170, 128] == 1
+
+
+def test_mask_edge_has_no_step() -> None:
+    alpha = paste_mask(_face(), np.ones((256, 256), np.uint8))
+    assert np.abs(np.diff(alpha, axis=0)).max() < 0.2
+
+
+def test_a_colour_cast_is_taken_out() -> None:
+    rng = np.random.default_rng(1)
+    original = rng.integers(90, 130, (256, 256, 3)).astype(np.uint8)
+    alpha = paste_mask(_face(), np.ones((256, 256), np.uint8))
+    cast = original.astype(np.float32) + np.array([12, -9, 5], np.float32)
+    matched = match_colour(cast, original, alpha)
+    error = np.abs((matched - original)[alpha > 0])
+    assert error.max() < 1
+
+
+def test_matching_colours_are_left_alone() -> None:
+    original = np.full((256, 256, 3), 100, np.uint8)
+    alpha = paste_mask(_face(), np.ones((256, 256), np.uint8))
+    painted = original.astype(np.float32)
+    painted[150:190, 100:156] += 60  # new lips, away from the border
+    assert np.allclose(match_colour(painted, original, alpha), painted, atol=1e-3)
