@@ -35,29 +35,24 @@ _TARGETS: dict[str, dict[str, float]] = {
     "UH": {"jaw": 0.16, "funnel": 0.35, "pucker": 0.25, "upper": 0.03, "lower": 0.10},
     "UW": {"jaw": 0.10, "funnel": 0.30, "pucker": 0.60, "lower": 0.05},
     "OW": {"jaw": 0.26, "funnel": 0.40, "pucker": 0.30, "upper": 0.03, "lower": 0.10},
-    **dict.fromkeys(("P", "B", "M"), {"jaw": 0.05}),
-    **dict.fromkeys(("F", "V"), {"jaw": 0.07, "stretch": 0.05, "upper": 0.22}),
+    "P": {"jaw": 0.05},
+    "F": {"jaw": 0.07, "stretch": 0.05, "upper": 0.22},
     "TH": {"jaw": 0.12, "stretch": 0.05, "upper": 0.08, "lower": 0.20, "tongue_up": 0.4, "tongue_out": 0.8},
     "DH": {"jaw": 0.12, "stretch": 0.05, "upper": 0.08, "lower": 0.20, "tongue_up": 0.4, "tongue_out": 0.6},
-    **dict.fromkeys(
-        ("T", "D", "N"), {"jaw": 0.08, "stretch": 0.08, "upper": 0.08, "lower": 0.20, "tongue_up": 1.0}
-    ),
+    "T": {"jaw": 0.08, "stretch": 0.08, "upper": 0.08, "lower": 0.20, "tongue_up": 1.0},
     "L": {"jaw": 0.16, "stretch": 0.05, "upper": 0.06, "lower": 0.16, "tongue_up": 1.0},
-    **dict.fromkeys(
-        ("S", "Z"),
-        {"jaw": 0.04, "stretch": 0.18, "smile": 0.05, "upper": 0.12, "lower": 0.28, "tongue_up": 0.4},
-    ),
-    **dict.fromkeys(
-        ("SH", "ZH", "CH", "JH"),
-        {"jaw": 0.06, "funnel": 0.50, "pucker": 0.10, "upper": 0.15, "lower": 0.20, "tongue_up": 0.5},
-    ),
-    **dict.fromkeys(("K", "G", "NG"), {"jaw": 0.14, "upper": 0.04, "lower": 0.10}),
+    "S": {"jaw": 0.04, "stretch": 0.18, "smile": 0.05, "upper": 0.12, "lower": 0.28, "tongue_up": 0.4},
+    "SH": {"jaw": 0.06, "funnel": 0.50, "pucker": 0.10, "upper": 0.15, "lower": 0.20, "tongue_up": 0.5},
+    "K": {"jaw": 0.14, "upper": 0.04, "lower": 0.10},
     "HH": {"jaw": 0.15, "upper": 0.04, "lower": 0.10},
     "R": {"jaw": 0.11, "funnel": 0.35, "pucker": 0.20, "upper": 0.03, "lower": 0.12, "tongue_up": 0.3},
     "W": {"jaw": 0.06, "funnel": 0.20, "pucker": 0.75, "lower": 0.02},
     "Y": {"jaw": 0.09, "stretch": 0.20, "smile": 0.10, "upper": 0.06, "lower": 0.18, "tongue_up": 0.5},
     PAUSE: {},
 }
+# Sounds that the lips cannot tell apart.
+_SAME_SHAPE = {"B": "P", "M": "P", "V": "F", "D": "T", "N": "T", "Z": "S", "ZH": "SH", "CH": "SH", "JH": "SH"}
+_TARGETS |= {name: _TARGETS[like] for name, like in {**_SAME_SHAPE, "G": "K", "NG": "K"}.items()}
 # A diphthong glides from one vowel to another; the number is the share of its time given to the first.
 _DIPHTHONGS = {
     "AY": ("AA", "IY", 0.55),
@@ -91,7 +86,7 @@ _ROUNDED_REACH_S = (0.130, 0.090)  # rounding starts 100 to 200 ms ahead in real
 _PAUSE_REACH_S = (0.07, 0.07)
 _GROUPS = ((0,), (1, 2, 3, 4, 5, 6), (7, 8))  # columns of _SHAPES: jaw, lips, tongue
 
-Curve = Float64[np.ndarray, "t"]
+Curve = Float64[np.ndarray, " t"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +94,13 @@ class Mouth:
     """Movements of the mouth; sample k is the mouth at ``k / rate_hz`` seconds."""
 
     rate_hz: int
-    weights: dict[str, Float32[np.ndarray, "t"]]  # ARKit names, and tongueUp, tongueOut; 0 to 1
-    closure: Float32[np.ndarray, "t"]  # 1 where the lips meet
-    tuck: Float32[np.ndarray, "t"]  # 1 where the lower lip is under the upper teeth
-    loudness: Float32[np.ndarray, "t"]  # 0.55 to 1.25, 1 at the loud parts of the clip
+    weights: dict[str, Float32[np.ndarray, " t"]]  # ARKit names, and tongueUp, tongueOut; 0 to 1
+    closure: Float32[np.ndarray, " t"]  # 1 where the lips meet
+    tuck: Float32[np.ndarray, " t"]  # 1 where the lower lip is under the upper teeth
+    loudness: Float32[np.ndarray, " t"]  # 0.55 to 1.25, 1 at the loud parts of the clip
 
     @property
-    def times_s(self) -> Float64[np.ndarray, "t"]:
+    def times_s(self) -> Float64[np.ndarray, " t"]:
         """Seconds."""
         return np.arange(len(self.closure)) / self.rate_hz
 
@@ -165,7 +160,7 @@ def _loudness(utterance: Utterance, times_s: Curve) -> Curve:
     power = gaussian_filter1d(utterance.samples.astype(np.float64) ** 2, 0.01 * utterance.rate_hz)
     power = np.interp(times_s, np.arange(len(power)) / utterance.rate_hz, power, right=0.0)
     level_db = 20 * np.log10(np.sqrt(gaussian_filter1d(power, 0.04 * CURVE_RATE_HZ)) + 1e-4)
-    return np.clip(1 + (level_db - np.percentile(level_db, 90)) / 40, 0.55, 1.25)
+    return np.asarray(np.clip(1 + (level_db - np.percentile(level_db, 90)) / 40, 0.55, 1.25))
 
 
 def _blend(phones: tuple[Phone, ...], times_s: Curve, rng: np.random.Generator) -> Float64[np.ndarray, "t 9"]:
@@ -245,7 +240,7 @@ def _tuck(phones: tuple[Phone, ...], times_s: Curve, fps: Fraction) -> Curve:
 
 
 def _seen_by_a_frame(start_s: float, end_s: float, times_s: Curve, fps: Fraction) -> tuple[float, float]:
-    """Widen a plateau to at least 20 ms and to its nearest frame: at 25 fps a 40 ms /p/ may fall between two."""
+    """Widen a plateau to 20 ms and to its nearest frame: at 25 fps a 40 ms /p/ may fall between two."""
     end_s = max(end_s, start_s + 0.02)
     last = int(times_s[-1] * fps)
     nearest_s = float(min(max(round((start_s + end_s) / 2 * fps), 0), last) / fps)
@@ -259,7 +254,7 @@ def _hold(times_s: Curve, start_s: float, end_s: float, rise_s: float, fall_s: f
         np.maximum(start_s - times_s, 0.0) / max(rise_s, 1e-3),
         np.maximum(times_s - end_s, 0.0) / max(fall_s, 1e-3),
     )
-    return 0.5 + 0.5 * np.cos(np.pi * np.minimum(outside, 1.0))
+    return np.asarray(0.5 + 0.5 * np.cos(np.pi * np.minimum(outside, 1.0)))
 
 
 def _constrain(shape: dict[str, Curve], closure: Curve, tuck: Curve, seal: float) -> dict[str, Curve]:

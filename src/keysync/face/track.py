@@ -1,0 +1,169 @@
+"""Frames -> one steady face track.
+
+Everything streams: ``follow`` looks at one frame at a time, ``smooth`` a few frames ahead. Values travel
+as (time, face) pairs, where face is None for a frame without one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from itertools import takewhile
+
+import numpy as np
+from jaxtyping import Float64, UInt8
+
+from keysync.clip import Face, Frame
+from keysync.face.detect import Detection, FaceDetector
+from keysync.face.mesh import STABLE, FaceMesh, Roi, roi_of_detection, roi_of_mesh, to_68
+from keysync.face.warp import apply, fit_similarity
+
+Timed = tuple[Fraction, Face | None]
+Window = list[tuple[Fraction, Face]]
+
+MIN_PRESENCE = 0.5
+CHECK_EVERY = 10  # frames between looks by the detector while the mesh follows the face
+SMOOTH_REACH_S = Fraction(3, 25)  # three frames to either side at 25 per second
+SMOOTH_SIGMA_S = 0.06
+# A face that moves by this part of its own width from one frame to the next is a cut or another
+# person. The fastest head shake among our test clips moves by 0.28.
+JUMP = 0.5
+
+
+class FaceTracker:
+    """Follows one face: the largest one when it starts, or when the followed one is lost.
+
+    The mesh of each frame tells where to look in the next; the detector runs at the start, when the
+    mesh loses the face, and every ``check_every`` frames to see that the mesh still sits on a face.
+    """
+
+    def __init__(self, detector: FaceDetector, mesh: FaceMesh, *, check_every: int = CHECK_EVERY) -> None:
+        self._detector = detector
+        self._mesh = mesh
+        self._check_every = check_every
+
+    def follow(self, frames: Iterable[Frame]) -> Iterator[Timed]:
+        """The face of every frame. Each call follows a clip of its own."""
+        last: Face | None = None
+        for number, frame in enumerate(frames):
+            last = self.step(frame.rgb(), last, check=number % self._check_every == 0)
+            yield frame.time, last
+
+    def step(self, rgb: UInt8[np.ndarray, "h w 3"], last: Face | None, *, check: bool = False) -> Face | None:
+        """The face in one picture.
+
+        Args:
+            last: the face in the picture before.
+            check: ask the detector whether ``last`` still is a face, even if the mesh is content.
+        """
+        if last is not None:
+            # On a failed check another face is taken at once: the mesh alone can sit on anything.
+            roi = roi_of_mesh(last.mesh)
+            found = self._detector.detect(rgb) if check else []
+            if not found or any(_holds(face, roi) for face in found):
+                face = self._look(rgb, roi)
+                if face is not None:
+                    return face
+        largest = max(self._detector.detect(rgb), key=lambda face: face.area, default=None)
+        if largest is None:
+            return None
+        first = self._look(rgb, roi_of_detection(largest))
+        # Once more from the mesh's own box: the detector's is looser, and the track would start with a jolt.
+        return first and self._look(rgb, roi_of_mesh(first.mesh))
+
+    def _look(self, rgb: UInt8[np.ndarray, "h w 3"], roi: Roi) -> Face | None:
+        mesh, score = self._mesh.landmarks(rgb, roi)
+        return Face(mesh, to_68(mesh), score) if score >= MIN_PRESENCE else None
+
+
+def _holds(found: Detection, roi: Roi) -> bool:
+    x0, y0, x1, y1 = found.box
+    return bool(x0 <= roi.x <= x1 and y0 <= roi.y <= y1)
+
+
+def smooth(faces: Iterable[Timed], reach_s: Fraction = SMOOTH_REACH_S) -> Iterator[Timed]:
+    """Take the jitter out of a track without delay and without shrinking what the lips do.
+
+    The neighbours are first moved onto the frame's own head by its stable points, so that only the shape
+    is smoothed: a shaken head stays where it is. Then every point is read off a parabola fitted to its
+    path (Savitzky and Golay 1964, here by true time, so variable frame rates are right). Looks
+    ``reach_s`` ahead; windows end at a missing face, a jump or the end of the clip.
+    """
+    for time, window in windows(faces, reach_s):
+        if not window:
+            yield time, None
+            continue
+        times = [moment for moment, _ in window]
+        here = window[times.index(time)][1]
+        anchor = here.mesh[STABLE]
+        moved = [apply(fit_similarity(face.mesh[STABLE], anchor), face.mesh) for _, face in window]
+        distance = seconds_from(time, times)
+        weights = fit_weights(distance, np.exp(-((distance / SMOOTH_SIGMA_S) ** 2) / 2), degree=2)
+        mesh = np.tensordot(weights, np.stack(moved), axes=1).astype(np.float32)
+        yield time, replace(here, mesh=mesh, landmarks=to_68(mesh))
+
+
+def windows(faces: Iterable[Timed], reach_s: Fraction) -> Iterator[tuple[Fraction, Window]]:
+    """For every frame, in order: its time, and the faces of one unbroken track within ``reach_s`` of it.
+
+    The window holds the frame's own face; it is empty when the frame has none.
+    """
+    # Each entry with the number of its track: neighbours belong together if the numbers agree.
+    seen: deque[tuple[Fraction, Face | None, int]] = deque()
+    waiting = 0  # entries at the end of ``seen`` that were not handed on yet
+    track = 0
+
+    def oldest() -> tuple[Fraction, Window]:
+        time, face, own = seen[-waiting]
+        while seen[0][0] < time - reach_s:
+            seen.popleft()
+        if face is None:
+            return time, []
+        near = takewhile(lambda entry: entry[0] <= time + reach_s, seen)
+        return time, [
+            (moment, other) for moment, other, number in near if other is not None and number == own
+        ]
+
+    before: Face | None = None
+    for time, face in faces:
+        if face is None or before is None or _jumps(before, face):
+            track += 1
+        before = face
+        seen.append((time, face, track))
+        waiting += 1
+        while seen[-waiting][0] + reach_s < time:
+            yield oldest()
+            waiting -= 1
+    while waiting:
+        yield oldest()
+        waiting -= 1
+
+
+def _jumps(before: Face, after: Face) -> bool:
+    width = float(np.ptp(before.mesh[:, 0]))
+    moved = np.linalg.norm(after.mesh - before.mesh, axis=1).mean()
+    return bool(moved > JUMP * width)
+
+
+def seconds_from(time: Fraction, times: list[Fraction]) -> Float64[np.ndarray, " n"]:
+    """How far ``times`` lie from ``time``."""
+    return np.array([float(moment - time) for moment in times])
+
+
+def fit_weights(
+    distance: Float64[np.ndarray, " n"], trust: Float64[np.ndarray, " n"], degree: int
+) -> Float64[np.ndarray, " n"]:
+    """Weights with which samples make up the value, at distance 0, of a polynomial fitted to them.
+
+    Args:
+        distance: of each sample, seconds.
+        trust: how much each counts in the sum of squares.
+        degree: of the polynomial; lowered where there are too few samples.
+    """
+    scale = max(np.abs(distance).max(), 1e-9)
+    powers = (distance / scale)[:, None] ** np.arange(min(degree, len(distance) - 1) + 1)
+    root = np.sqrt(trust)
+    # The fit's constant term as a function of the samples: the first row of the pseudo-inverse.
+    return np.asarray(np.linalg.pinv(powers * root[:, None])[0] * root)

@@ -1,0 +1,222 @@
+"""A model folder on disk -> networks ready to run.
+
+A folder holds ``model.json`` (sizes and settings, checked here) and one safetensors file per part. The
+compact model ships inside the package; the full one is made from the official checkpoints by
+``keysync models convert``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from keysync.audio.compact import CompactAudioConfig, CompactAudioEncoder
+from keysync.audio.encoder import AudioEncoder, HubertEncoder, WavLMEncoder
+from keysync.audio.window import AudioTokens, Sound
+from keysync.checkpoints import cache_folder, load_into, model_file
+from keysync.diffusion.autoencoder import Autoencoder, TemporalAutoencoder
+from keysync.diffusion.compact_autoencoder import CompactAutoencoder, CompactAutoencoderConfig
+from keysync.diffusion.compact_unet import CompactUNet, CompactUNetConfig
+from keysync.diffusion.denoiser import Denoiser
+from keysync.diffusion.guidance import SplitGuidance
+from keysync.diffusion.schedule import ays_sigmas, power_sigmas
+from keysync.diffusion.unet import InterpolationNetwork, KeyframeNetwork, VideoUNetConfig
+from keysync.errors import CheckpointError, ConfigError
+from keysync.face.crop import Framing
+from keysync.face.detect import FaceDetector
+from keysync.face.mesh import FaceMesh
+from keysync.face.track import FaceTracker
+from keysync.generate.layout import Layout
+from keysync.generate.stage import Stage
+
+M = TypeVar("M", bound=nn.Module)
+COMPACT = Path(__file__).parent / "weights" / "compact"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageModel:
+    """One stage's network, its ear, and how to sample it."""
+
+    name: str
+    denoiser: Denoiser
+    encoder: AudioEncoder
+    tokens: int  # 20 ms tokens that each frame hears
+    token_offset: int  # shift of the encoder's tokens that the network was trained with
+    schedule: Callable[[int], torch.Tensor]
+    steps: int
+    guidance: SplitGuidance
+    rows: int  # segments per network call
+
+    def listen(self, sound: Sound) -> AudioTokens:
+        return AudioTokens(self.encoder, sound)
+
+    def stage(self, steps: int | None) -> Stage:
+        """The sampler; ``steps`` overrides the model's own number."""
+        return Stage(self.denoiser, self.guidance, self.schedule(steps or self.steps), self.rows)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Models:
+    """Everything one run needs."""
+
+    name: str
+    device: torch.device
+    image_size: int  # side of the aligned crop, pixels
+    framing: Framing
+    layout: Layout
+    tracker: FaceTracker
+    autoencoder: Autoencoder
+    keyframes: StageModel
+    interpolation: StageModel
+
+
+def load_models(choice: str | Path = "auto", device: str = "auto") -> Models:
+    """Load ``compact``, ``full``, ``auto`` (full where its weights are, else compact) or a model folder.
+
+    Raises:
+        CheckpointError: files are missing, altered or do not fit.
+        ConfigError: no such model or device.
+    """
+    folder = model_folder(choice)
+    where = _device(device)
+    description = _read_description(folder)
+    kind = description.pop("kind")
+    size = description.pop("image_size")
+    framing, layout = Framing(**description.pop("framing")), Layout(**description.pop("layout"))
+    tracker = FaceTracker(
+        FaceDetector(model_file("face_detection_full_range_sparse.tflite")),
+        FaceMesh(model_file("face_landmark.tflite")),
+    )
+    build = {"compact": _compact, "full": _full}
+    try:
+        autoencoder, keyframes, interpolation = build[kind](folder, description, where)
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / 'model.json'}: does not describe a model ({error})") from error
+    return Models(
+        name=kind if folder == COMPACT else folder.name,
+        device=where,
+        image_size=size,
+        framing=framing,
+        layout=layout,
+        tracker=tracker,
+        autoencoder=autoencoder,
+        keyframes=keyframes,
+        interpolation=interpolation,
+    )
+
+
+def model_folder(choice: str | Path) -> Path:
+    """Where the chosen model's files are."""
+    full = cache_folder() / "full"
+    if choice == "auto":
+        return full if (full / "model.json").exists() else COMPACT
+    folder = {"compact": COMPACT, "full": full}.get(str(choice), Path(choice))
+    if not (folder / "model.json").exists():
+        raise CheckpointError(
+            f"{folder}: no model there (model.json is missing); "
+            "use --model compact, or make a folder with 'keysync models convert'"
+        )
+    return folder
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if name not in ("cpu", "cuda", "mps"):
+        raise ConfigError(f"device is {name!r}; choose auto, cpu, cuda or mps")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device is cuda, but this machine has no CUDA GPU; use --device cpu")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device is mps, but this machine has no Apple GPU; use --device cpu")
+    return torch.device(name)
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / "model.json"
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read as JSON ({error})") from error
+    wanted = {"kind", "image_size", "framing", "layout", "autoencoder", "keyframes", "interpolation"}
+    if not isinstance(description, dict) or not wanted <= description.keys():
+        raise CheckpointError(f"{path}: must name {', '.join(sorted(wanted))}")
+    if description["kind"] not in ("compact", "full"):
+        raise CheckpointError(f"{path}: kind is {description['kind']!r}; it must be compact or full")
+    return description
+
+
+def _filled(module: M, path: Path, device: torch.device) -> M:
+    """Weights into a network, strictly; half-precision files become float32 on the CPU."""
+    load_into(module, path)
+    return module.to(device).eval().requires_grad_(False)
+
+
+Parts = tuple[Autoencoder, StageModel, StageModel]
+
+
+def _compact(folder: Path, description: dict[str, Any], device: torch.device) -> Parts:
+    autoencoder = CompactAutoencoder(CompactAutoencoderConfig(**_tuples(description["autoencoder"])))
+    _filled(autoencoder, folder / "autoencoder.safetensors", device)
+    encoder = CompactAudioEncoder(CompactAudioConfig(**description["audio"]))
+    _filled(encoder, folder / "audio.safetensors", device)
+
+    def stage(name: str) -> StageModel:
+        settings = description[name]
+        network = CompactUNet(CompactUNetConfig(**_tuples(settings["network"])))
+        network = _filled(network, folder / f"{name}.safetensors", device)
+        sampling = settings["sampling"]
+        return StageModel(
+            name=name,
+            denoiser=Denoiser(network),
+            encoder=encoder,
+            tokens=network.config.audio_tokens,
+            token_offset=0,
+            schedule=lambda steps: power_sigmas(
+                steps, sampling["sigma_max"], sampling["sigma_min"], sampling["rho"]
+            ),
+            steps=sampling["steps"],
+            guidance=SplitGuidance(audio=sampling["audio_guidance"], reference=1.0),
+            rows=sampling["rows"],
+        )
+
+    return autoencoder, stage("keyframes"), stage("interpolation")
+
+
+def _full(folder: Path, description: dict[str, Any], device: torch.device) -> Parts:
+    autoencoder = TemporalAutoencoder(**description["autoencoder"])
+    _filled(autoencoder, folder / "autoencoder.safetensors", device)
+
+    def stage(name: str) -> StageModel:
+        settings = description[name]
+        build = KeyframeNetwork if name == "keyframes" else InterpolationNetwork
+        network = _filled(build(VideoUNetConfig(**_tuples(settings["network"]))), folder / f"{name}.safetensors", device)
+        ears = {"hubert": HubertEncoder, "wavlm": WavLMEncoder}
+        sampling = settings["sampling"]
+        return StageModel(
+            name=name,
+            denoiser=Denoiser(network),
+            encoder=ears[settings["encoder"]](folder / settings["encoder"], device),
+            tokens=2,
+            token_offset=settings["token_offset"],
+            schedule=ays_sigmas,
+            steps=sampling["steps"],
+            guidance=SplitGuidance(
+                audio=sampling["audio_guidance"], reference=sampling["reference_guidance"]
+            ),
+            rows=sampling["rows"],
+        )
+
+    return autoencoder, stage("keyframes"), stage("interpolation")
+
+
+def _tuples(settings: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows lists only; the configs hold tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}

@@ -1,0 +1,167 @@
+"""Drawn clips to training batches: aligned crops, masks, sound tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor
+
+from keysync.audio.window import AudioTokens
+from keysync.diffusion.compact_autoencoder import CompactAutoencoder
+from keysync.diffusion.condition import Condition
+from keysync.errors import InputError
+from keysync.face.crop import Framing, align_faces, crop, to_crop_points
+from keysync.face.track import FaceTracker, smooth
+from keysync.mask.region import lower_face_box, to_latent
+from keysync.media.read import read_frames, read_speech
+
+CROP = 512  # pixels; crops are stored at half that, the compact model's working size
+_MOUTH_MARGIN = 6  # crop pixels around the lips that count as mouth
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedClip:
+    """One clip as the networks see it."""
+
+    pictures: UInt8[np.ndarray, "t h w 3"]
+    masks: Float32[np.ndarray, "t c c"]  # 1 = repaint, latent cells
+    mouths: Float32[np.ndarray, "t c c"]  # 1 = touches the lips, latent cells
+    tokens: Float32[np.ndarray, "t s d"]  # sound around each frame
+
+
+def prepare_clip(
+    folder: Path, tracker: FaceTracker, framing: Framing, encoder: torch.nn.Module, cells: int
+) -> PreparedClip:
+    """Track, align and crop ``folder/clip.mp4`` just as the pipeline does, and gather its sound."""
+    frames = list(read_frames(folder / "clip.mp4"))
+    aligned = list(align_faces(smooth(tracker.follow(frames)), framing, CROP))
+    factor = CROP // cells
+    pictures, masks, mouths, times = [], [], [], []
+    for frame, face in zip(frames, aligned, strict=True):
+        if face is None:
+            continue
+        points = to_crop_points(face)
+        picture = crop(frame.rgb(), face.to_crop, CROP)
+        pictures.append(cv2.resize(picture, (CROP // 2, CROP // 2), interpolation=cv2.INTER_AREA))
+        masks.append(to_latent(lower_face_box(points, CROP), factor))
+        low = np.floor((points[48:68].min(axis=0) - _MOUTH_MARGIN) / factor).astype(int).clip(0, cells)
+        high = np.ceil((points[48:68].max(axis=0) + _MOUTH_MARGIN) / factor).astype(int).clip(0, cells)
+        mouth = np.zeros((cells, cells), np.float32)
+        mouth[low[1] : high[1], low[0] : high[0]] = 1
+        mouths.append(mouth)
+        times.append(frame.time - frames[0].time)
+    if len(pictures) < 14:
+        raise InputError(f"{folder}: only {len(pictures)} frames with a face; a clip needs 14")
+    tokens = AudioTokens(encoder, read_speech(folder / "clip.wav")).at(times, 8)
+    return PreparedClip(
+        np.stack(pictures), np.stack(masks).astype(np.float32), np.stack(mouths), tokens.numpy()
+    )
+
+
+def prepare_folder(
+    clips: Path, out: Path, tracker: FaceTracker, framing: Framing, encoder: torch.nn.Module, cells: int
+) -> Iterator[Path]:
+    """Prepare every clip under ``clips`` that is not yet in ``out``; yields each file when it is there."""
+    out.mkdir(parents=True, exist_ok=True)
+    for folder in sorted(p for p in clips.iterdir() if (p / "labels.npz").exists()):
+        target = out / f"{folder.name}.npz"
+        if not target.exists():
+            try:
+                clip = prepare_clip(folder, tracker, framing, encoder, cells)
+            except InputError:
+                continue  # a drawn face that the detector cannot find teaches nothing
+            partial = target.with_suffix(".partial.npz")
+            fields = {name: getattr(clip, name) for name in PreparedClip.__dataclass_fields__}
+            np.savez(partial, **fields)
+            partial.replace(target)
+        yield target
+
+
+def load_clips(folder: Path) -> list[PreparedClip]:
+    """Every prepared clip of ``folder``, in order of name."""
+    clips = []
+    for path in sorted(folder.glob("[0-9]*[0-9].npz")):
+        with np.load(path, allow_pickle=False) as stored:
+            clips.append(PreparedClip(**{name: stored[name] for name in PreparedClip.__dataclass_fields__}))
+    if not clips:
+        raise InputError(f"{folder}: no prepared clips; draw some with 'keysync synth' first")
+    return clips
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """B segments of T frames."""
+
+    told: Condition
+    target: Float[Tensor, "b t c h w"]
+    mouth: Float[Tensor, "b t 1 h w"]
+    pictures: Float[Tensor, "b t 3 p q"]  # -1..1
+
+
+class Batches:
+    """Random segments, freshly mirrored and recoloured each time they are seen."""
+
+    def __init__(self, clips: list[PreparedClip], autoencoder: CompactAutoencoder, rng: np.random.Generator):
+        self.clips, self.autoencoder, self.rng = clips, autoencoder, rng
+
+    def draw(self, segments: int, frames: int, *, windows: bool) -> Batch:
+        """Segments of one clip each.
+
+        Args:
+            windows: consecutive frames with both ends given (stage two); else ``frames`` scattered
+                frames and any other frame of the clip as the reference (stage one).
+        """
+        parts = [self._segment(frames, windows) for _ in range(segments)]
+        pictures, extra, masks, mouths, audio = (torch.stack(column) for column in zip(*parts, strict=True))
+        with torch.no_grad():
+            everything = torch.cat([pictures, extra], dim=1)
+            latents = self.autoencoder.encode_working(everything.flatten(0, 1)).unflatten(
+                0, everything.shape[:2]
+            )
+        target = latents[:, :frames]
+        reference = latents[:, frames:]
+        return Batch(Condition(audio, reference, target, masks), target, mouths, pictures)
+
+    def _segment(self, frames: int, windows: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        rng = self.rng
+        clip = self.clips[rng.integers(len(self.clips))]
+        length = len(clip.pictures)
+        if windows:
+            places = rng.integers(length - frames + 1) + np.arange(frames)
+            extra = places[[0, -1]]
+        else:
+            places = np.sort(rng.choice(length, frames, replace=False))
+            extra = rng.integers(length, size=1)
+        chosen = np.concatenate([places, extra])
+        pictures = clip.pictures[chosen].astype(np.float32) / 255
+        masks, mouths = clip.masks[places], clip.mouths[places]
+        if rng.random() < 0.5:
+            pictures, masks, mouths = pictures[:, :, ::-1], masks[..., ::-1], mouths[..., ::-1]
+        pictures = recolour(pictures, rng)
+        shown = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))) * 2 - 1
+
+        def cells(field: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(field))[:, None]
+
+        audio = torch.from_numpy(clip.tokens[places])
+        return shown[: len(places)], shown[len(places) :], cells(masks), cells(mouths), audio
+
+
+def recolour(
+    pictures: Float32[np.ndarray, "t h w 3"], rng: np.random.Generator
+) -> Float32[np.ndarray, "t h w 3"]:
+    """One camera and one light for the whole segment: gamma, white balance, saturation, sometimes blur."""
+    gamma, gain = rng.uniform(0.7, 1.4), rng.uniform(0.8, 1.12, 3).astype(np.float32)
+    pictures = np.clip(pictures, 1e-4, 1) ** np.float32(gamma) * gain
+    grey = pictures.mean(axis=-1, keepdims=True)
+    pictures = grey + (pictures - grey) * np.float32(rng.uniform(0.5, 1.25))
+    if rng.random() < 0.25:
+        sigma = rng.uniform(0.4, 1.3)
+        pictures = np.stack([cv2.GaussianBlur(p, (0, 0), sigma) for p in pictures])
+    return np.clip(pictures, 0, 1).astype(np.float32)

@@ -1,0 +1,227 @@
+"""One loop for both stages of the compact model."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from keysync.diffusion.compact_autoencoder import CompactAutoencoder
+from keysync.diffusion.compact_unet import CompactUNet
+from keysync.diffusion.denoiser import Denoiser
+from keysync.errors import ConfigError
+from keysync.train.dataset import Batch, Batches, PreparedClip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """How one stage is trained. Constants were found on drawn heads; see docs/training.md."""
+
+    stage: Literal["keyframes", "interpolation"]
+    steps: int
+    frames_per_step: int = 16
+    window: int = 14  # frames of a segment once time is learned
+    single_share: float = 0.8  # share of the steps on single frames (keyframes only)
+    rate: float = 1e-3
+    audio_rate: float = 2e-3  # the sound embedding learns faster than the rest
+    weight_decay: float = 0.02
+    warm_up: int = 60
+    noise_mean: float = 0.7  # of log sigma
+    noise_deviation: float = 1.3
+    pure_noise: float = 0.15  # share at sigma 20: there only the sound can answer
+    silent: float = 0.1  # share of segments that hear nothing, for guidance
+    mask_weight: float = 0.3
+    mouth_weight: float = 5.0
+    channel_power: float = 0.7  # strong latent channels count more: weight = deviation ** power
+    pixel_weight: float = 1.0
+    average: float = 0.998
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ConfigError(f"steps is {self.steps}; it must be 1 or more")
+
+
+def stage_loss(
+    denoiser: Denoiser,
+    batch: Batch,
+    sigma: Float[Tensor, " b"],
+    noise: Float[Tensor, "b t c h w"],
+    autoencoder: CompactAutoencoder,
+    config: TrainConfig,
+    shown: int,
+) -> tuple[Tensor, Tensor]:
+    """Latent L2 and pixel L2 of one batch.
+
+    The latent term is the reference's, (sigma^2 + 1) / sigma^2 * (D - z)^2, here weighted towards the
+    mouth and the strong channels; the pixel term decodes frame ``shown`` of every fourth segment.
+    """
+    levels = sigma[:, None].expand(batch.target.shape[:2])
+    noisy = batch.target + levels[..., None, None, None] * noise
+    clean = denoiser.denoise(noisy, levels, batch.told)
+    weight = ((sigma**2 + 1) / sigma**2)[:, None, None, None, None]
+    area = batch.told.mask * (config.mask_weight + config.mouth_weight * batch.mouth)
+    if config.stage == "interpolation":
+        area = area.clone()
+        area[:, [0, -1]] = 0  # the ends are given
+    channel = autoencoder.latent_deviation**config.channel_power
+    channel = (channel / channel.mean())[:, None, None]
+    latent = (weight * (clean - batch.target) ** 2 * area * channel).sum()
+    latent = latent / (area.sum() * batch.target.shape[2])
+
+    decoded = autoencoder.decode_working(clean[::4, shown])
+    wanted = batch.pictures[::4, shown]
+    cover = nn.functional.interpolate(batch.told.mask[::4, shown], size=wanted.shape[-2:])
+    # Near-clean samples would drown the rest: 1/sigma^2 has no bound.
+    pixel_weight = weight[::4, 0].clamp(max=5)
+    pixel = (pixel_weight * (decoded - wanted) ** 2 * cover).sum() / (cover.sum() * 3)
+    return latent, pixel
+
+
+def train_stage(
+    network: CompactUNet,
+    autoencoder: CompactAutoencoder,
+    clips: list[PreparedClip],
+    held_out: list[PreparedClip],
+    out: Path,
+    config: TrainConfig,
+    *,
+    save_every_s: float = 120,
+) -> CompactUNet:
+    """Train ``network`` and return its running average; resumes from ``out`` if a checkpoint is there.
+
+    Writes ``out/checkpoint.pt`` (everything needed to go on) and ``out/curve.csv``.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    autoencoder.eval().requires_grad_(False)
+    average = deepcopy(network).eval().requires_grad_(False)
+    optimiser = torch.optim.AdamW(_groups(network, config), betas=(0.9, 0.99))
+    step = 0
+    saved = out / "checkpoint.pt"
+    if saved.exists():
+        state = torch.load(saved, weights_only=True)
+        network.load_state_dict(state["network"])
+        average.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        step = state["step"]
+
+    def save() -> None:
+        state = {
+            "network": network.state_dict(),
+            "average": average.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "step": step,
+            "config": asdict(config),
+        }
+        torch.save(state, saved.with_suffix(".partial"))
+        saved.with_suffix(".partial").replace(saved)
+
+    curve = out / "curve.csv"
+    if not curve.exists():
+        curve.write_text("step,seconds,latent,pixel,held_out\n")
+    denoiser, judge = Denoiser(network), Denoiser(average)
+    last_save = begin = time.monotonic()
+    running = torch.zeros(2)
+    windows = config.stage == "interpolation"
+    while step < config.steps:
+        rng = np.random.default_rng([config.seed, step])
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+        single = not windows and step < config.single_share * config.steps
+        frames = 1 if single else config.window
+        segments = max(1, config.frames_per_step // frames)
+        batch = Batches(clips, autoencoder, rng).draw(segments, frames, windows=windows)
+        batch = _perturbed(batch, generator, config)
+        sigma = _sigmas(segments, generator, config)
+        noise = torch.randn(batch.target.shape, generator=generator)
+        latent, pixel = stage_loss(
+            denoiser, batch, sigma, noise, autoencoder, config, shown=int(rng.integers(frames))
+        )
+        for group in optimiser.param_groups:
+            group["lr"] = group["peak"] * _schedule(step, config)
+        optimiser.zero_grad(set_to_none=True)
+        (latent + config.pixel_weight * pixel).backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        step += 1
+        keep = min(config.average, step / (step + 15))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - keep)
+        running = running.lerp(torch.stack([latent.detach(), pixel.detach()]), max(0.02, 1 / step))
+        if time.monotonic() - last_save > save_every_s or step == config.steps:
+            loss = _held_out_loss(judge, autoencoder, held_out, config, windows)
+            save()
+            with curve.open("a", newline="") as file:
+                row = [step, round(time.monotonic() - begin), *(round(float(v), 4) for v in (*running, loss))]
+                csv.writer(file).writerow(row)
+            last_save = time.monotonic()
+    return average
+
+
+def _groups(network: CompactUNet, config: TrainConfig) -> list[dict[str, object]]:
+    sound = list(network.sound_embedding.parameters())
+    known = {id(p) for p in sound}
+    rest = [p for p in network.parameters() if id(p) not in known]
+    matrices = [p for p in rest if p.ndim > 1]
+    vectors = [p for p in rest if p.ndim <= 1]
+    return [
+        {"params": matrices, "peak": config.rate, "weight_decay": config.weight_decay},
+        {"params": vectors, "peak": config.rate, "weight_decay": 0.0},
+        {"params": sound, "peak": config.audio_rate, "weight_decay": config.weight_decay},
+    ]
+
+
+def _schedule(step: int, config: TrainConfig) -> float:
+    """Warm-up, constant for 40 %, then a cosine down to 3 %."""
+    done = step / config.steps
+    fall = 1.0 if done < 0.4 else 0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * (done - 0.4) / 0.6))
+    return min(1.0, (step + 1) / config.warm_up) * fall
+
+
+def _sigmas(count: int, generator: torch.Generator, config: TrainConfig) -> Float[Tensor, " b"]:
+    drawn = torch.randn(count, generator=generator) * config.noise_deviation + config.noise_mean
+    pure = torch.rand(count, generator=generator) < config.pure_noise
+    return torch.where(pure, 20.0, drawn.exp()).clamp(0.02, 40)
+
+
+def _perturbed(batch: Batch, generator: torch.Generator, config: TrainConfig) -> Batch:
+    """Noise on the sound tokens, silence for some segments; for windows, ends that are not perfect."""
+    told = batch.told
+    audio = told.audio + 0.1 * torch.randn(told.audio.shape, generator=generator)
+    hears = torch.rand(len(audio), generator=generator) >= config.silent
+    audio = audio * hears[:, None, None, None]
+    reference = told.reference
+    if config.stage == "interpolation":
+        # Generated keyframes miss the truth by about this much (a third of a deviation); learn to mend it.
+        amount = 0.3 * torch.rand(len(reference), 1, 1, 1, 1, generator=generator)
+        reference = reference + amount * torch.randn(reference.shape, generator=generator)
+    told = type(told)(audio, reference, told.kept, told.mask)
+    return Batch(told, batch.target, batch.mouth, batch.pictures)
+
+
+@torch.no_grad()
+def _held_out_loss(
+    denoiser: Denoiser,
+    autoencoder: CompactAutoencoder,
+    clips: list[PreparedClip],
+    config: TrainConfig,
+    windows: bool,
+) -> float:
+    """Latent loss on people never trained on, at fixed draws and noise levels."""
+    if not clips:
+        return math.nan
+    frames = config.window if windows else 1
+    segments = max(1, 64 // frames)
+    batch = Batches(clips, autoencoder, np.random.default_rng(7)).draw(segments, frames, windows=windows)
+    generator = torch.Generator().manual_seed(7)
+    noise = torch.randn(batch.target.shape, generator=generator)
+    sigma = torch.full((segments,), 20.0)
+    return float(stage_loss(denoiser, batch, sigma, noise, autoencoder, config, shown=0)[0])
