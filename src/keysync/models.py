@@ -19,7 +19,7 @@ from torch import nn
 from keysync.audio.compact import CompactAudioConfig, CompactAudioEncoder
 from keysync.audio.encoder import AudioEncoder, HubertEncoder, WavLMEncoder
 from keysync.audio.window import AudioTokens, Sound
-from keysync.checkpoints import cache_folder, load_into, model_file
+from keysync.checkpoints import cache_folder, load_into, load_safetensors, model_file
 from keysync.diffusion.autoencoder import Autoencoder, TemporalAutoencoder
 from keysync.diffusion.compact_autoencoder import CompactAutoencoder, CompactAutoencoderConfig
 from keysync.diffusion.compact_unet import CompactUNet, CompactUNetConfig
@@ -145,7 +145,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON ({error})") from error
-    wanted = {"kind", "image_size", "framing", "layout", "autoencoder", "keyframes", "interpolation"}
+    wanted = {"kind", "image_size", "framing", "layout", "autoencoder", "keyframes", "interpolation", "sha256"}
     if not isinstance(description, dict) or not wanted <= description.keys():
         raise CheckpointError(f"{path}: must name {', '.join(sorted(wanted))}")
     if description["kind"] not in ("compact", "full"):
@@ -153,9 +153,9 @@ def _read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
-def _filled(module: M, path: Path, device: torch.device) -> M:
-    """Weights into a network, strictly; half-precision files become float32 on the CPU."""
-    load_into(module, path)
+def _filled(module: M, path: Path, hashes: dict[str, str], device: torch.device) -> M:
+    """Weights into a network, strictly; half-precision files become float32."""
+    load_into(module, load_safetensors(path, hashes.get(path.name)), path)
     return module.to(device).eval().requires_grad_(False)
 
 
@@ -163,15 +163,16 @@ Parts = tuple[Autoencoder, StageModel, StageModel]
 
 
 def _compact(folder: Path, description: dict[str, Any], device: torch.device) -> Parts:
+    hashes = description["sha256"]
     autoencoder = CompactAutoencoder(CompactAutoencoderConfig(**_tuples(description["autoencoder"])))
-    _filled(autoencoder, folder / "autoencoder.safetensors", device)
+    _filled(autoencoder, folder / "autoencoder.safetensors", hashes, device)
     encoder = CompactAudioEncoder(CompactAudioConfig(**description["audio"]))
-    _filled(encoder, folder / "audio.safetensors", device)
+    _filled(encoder, folder / "audio.safetensors", hashes, device)
 
     def stage(name: str) -> StageModel:
         settings = description[name]
         network = CompactUNet(CompactUNetConfig(**_tuples(settings["network"])))
-        network = _filled(network, folder / f"{name}.safetensors", device)
+        network = _filled(network, folder / f"{name}.safetensors", hashes, device)
         sampling = settings["sampling"]
         return StageModel(
             name=name,
@@ -191,13 +192,15 @@ def _compact(folder: Path, description: dict[str, Any], device: torch.device) ->
 
 
 def _full(folder: Path, description: dict[str, Any], device: torch.device) -> Parts:
+    hashes = description["sha256"]
     autoencoder = TemporalAutoencoder(**description["autoencoder"])
-    _filled(autoencoder, folder / "autoencoder.safetensors", device)
+    _filled(autoencoder, folder / "autoencoder.safetensors", hashes, device)
 
     def stage(name: str) -> StageModel:
         settings = description[name]
         build = KeyframeNetwork if name == "keyframes" else InterpolationNetwork
-        network = _filled(build(VideoUNetConfig(**_tuples(settings["network"]))), folder / f"{name}.safetensors", device)
+        network = build(VideoUNetConfig(**_tuples(settings["network"])))
+        network = _filled(network, folder / f"{name}.safetensors", hashes, device)
         ears = {"hubert": HubertEncoder, "wavlm": WavLMEncoder}
         sampling = settings["sampling"]
         return StageModel(

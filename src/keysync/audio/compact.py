@@ -1,74 +1,135 @@
-"""Our own small audio encoder: 50 tokens per second, like HuBERT and WavLM, at a hundredth of the cost."""
+"""The small audio encoder: sound -> one token per 20 ms that tells what the mouth does.
+
+It is trained on synthetic speech to name the phone and to draw seven curves of the mouth; the hidden
+features in front of those two heads are the tokens. It looks at about 0.6 s on each side, no further,
+and nothing in it depends on the length of the sound: a piece of a file gives the tokens of the whole.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from keysync.audio.mel import BANDS, log_mel
+from keysync.audio.mel import BANDS, HOP, RATE_HZ, log_mel
+from keysync.errors import ConfigError
 
-_LEVEL, _SPREAD = -4.0, 3.0  # of log-mel speech: fixed, so that a chunk is heard as in the whole file
-_DILATIONS = (1, 2, 4, 1, 2, 4)
+TOKEN_HOP = 2 * HOP  # samples: 20 ms
+# Fixed, where a clip's own mean would make a token depend on how much is heard beside it.
+_MEL_MEAN, _MEL_SCALE = -5.0, 3.5
+_DILATIONS = (1, 2, 4)  # of the blocks in turn
 _KERNEL = 5
+_CHUNK_TOKENS = 3000  # one minute at a time: an hour at once would need several GB for its spectra
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompactAudioConfig:
-    width: int = 192
+    """Sizes of the network."""
+
+    width: int = 192  # features per token; a multiple of 8
+    blocks: int = 6
     phones: int = 41
     curves: int = 7
 
+    def __post_init__(self) -> None:
+        if self.width < 8 or self.width % 8:
+            raise ConfigError(f"width is {self.width}; it must be a multiple of 8")
+        if min(self.blocks, self.phones, self.curves) < 1:
+            raise ConfigError("blocks, phones and curves must each be 1 or more")
 
-class _Block(nn.Module):
+
+class Block(nn.Module):
+    """Looks to both sides in time, then mixes the features of each moment."""
+
     def __init__(self, width: int, dilation: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.near = nn.Conv1d(
-            width, width, _KERNEL, padding=dilation * (_KERNEL // 2), dilation=dilation, groups=8
-        )
-        self.widen = nn.Linear(width, 2 * width)
-        self.narrow = nn.Linear(2 * width, width)
+        reach = dilation * (_KERNEL // 2)
+        self.around = nn.Conv1d(width, width, _KERNEL, padding=reach, dilation=dilation, groups=8)
+        self.expand = nn.Linear(width, 2 * width)
+        self.reduce = nn.Linear(2 * width, width)
 
-    def forward(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
-        h = self.near(self.norm(x).transpose(1, 2)).transpose(1, 2)
-        return x + self.narrow(F.gelu(self.widen(h)))
+    def forward(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
+        """Same shape in and out."""
+        heard = self.around(self.norm(x).transpose(1, 2)).transpose(1, 2)
+        return cast(Tensor, x + self.reduce(F.gelu(self.expand(heard))))
 
 
 class CompactAudioEncoder(nn.Module):
-    """Log-mel to tokens; trained to name the phone and the mouth's curves at every 20 ms."""
+    """16 kHz sound -> tokens; also the two heads it is trained with."""
 
-    # Half the receptive field: 6 blocks of dilated kernels on 20 ms tokens, plus the two mel convolutions.
-    context_s = 0.02 * (sum(d * (_KERNEL // 2) for d in _DILATIONS) + 4)
+    rate_hz = RATE_HZ
+    feature_mean: Tensor
+    feature_std: Tensor
 
-    def __init__(self, config: CompactAudioConfig) -> None:
+    def __init__(self, config: CompactAudioConfig | None = None) -> None:
         super().__init__()
-        self.config = config
-        self.dim = config.width
-        self.enter = nn.Conv1d(BANDS, config.width, 5, padding=2)
-        self.halve = nn.Conv1d(config.width, config.width, 4, stride=2, padding=1)
-        self.blocks = nn.ModuleList([_Block(config.width, d) for d in _DILATIONS])
-        self.norm = nn.LayerNorm(config.width)
-        self.phones = nn.Linear(config.width, config.phones)
-        self.curves = nn.Linear(config.width, config.curves)
-        self.register_buffer("feature_mean", torch.zeros(config.width))
-        self.register_buffer("feature_deviation", torch.ones(config.width))
+        self.config = config or CompactAudioConfig()
+        width = self.config.width
+        self.bands = nn.Conv1d(BANDS, width, 5, padding=2)
+        self.halve = nn.Conv1d(width, width, 4, stride=2, padding=1)  # 100 -> 50 per second
+        self.blocks = nn.ModuleList(
+            Block(width, _DILATIONS[index % len(_DILATIONS)]) for index in range(self.config.blocks)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.phones = nn.Linear(width, self.config.phones)
+        self.curves = nn.Linear(width, self.config.curves)
+        # Of the features over the training set; set once training is done.
+        self.register_buffer("feature_mean", torch.zeros(width))
+        self.register_buffer("feature_std", torch.ones(width))
 
-    def hear(self, mel: Float[Tensor, "b t 80"]) -> Float[Tensor, "b s c"]:
-        """Log-mel at 100 Hz to raw features at 50 Hz."""
-        h = F.gelu(self.enter(((mel - _LEVEL) / _SPREAD).transpose(1, 2)))
-        h = self.halve(h).transpose(1, 2)
-        for block in self.blocks:
-            h = block(h)
-        features: Tensor = self.norm(h)
-        return features
+    @property
+    def dim(self) -> int:
+        """Features per token."""
+        return self.config.width
+
+    @property
+    def receptive_s(self) -> float:
+        """How far to each side of its centre a token can hear, in seconds."""
+        blocks = sum(
+            (_KERNEL // 2) * _DILATIONS[index % len(_DILATIONS)] for index in range(self.config.blocks)
+        )
+        # Half a window of 25 ms, two frames of the first convolution, one and a half of the second.
+        return 0.0125 + 0.010 * (2 + 1.5) + 0.020 * blocks
 
     def forward(self, samples: Float[Tensor, " n"]) -> Float[Tensor, "tokens dim"]:
-        """16 kHz samples to ceil(n / 320) standardised tokens; token k is centred at (k + 0.5) * 20 ms."""
-        features = self.hear(log_mel(samples)[None])[0]
-        return (features - self.feature_mean) / self.feature_deviation
+        """Tokens of one sound: ``ceil(n / 320)``, token k centred at ``(k + 0.5) * 20`` ms, standardised.
+
+        Args:
+            samples: 16 kHz, mono, -1 to 1. Beyond its ends silence is assumed.
+        """
+        tokens = -(-len(samples) // TOKEN_HOP)
+        if tokens == 0:
+            return samples.new_zeros(0, self.dim)
+        margin = math.ceil(self.receptive_s * self.rate_hz / TOKEN_HOP)
+        parts = []
+        for start in range(0, tokens, _CHUNK_TOKENS):
+            end = min(start + _CHUNK_TOKENS, tokens)
+            first, last = max(start - margin, 0), min(end + margin, tokens)
+            heard = self.hidden(log_mel(_whole_tokens(samples[first * TOKEN_HOP : last * TOKEN_HOP]))[None])
+            parts.append(heard[0, start - first : end - first])
+        return (torch.cat(parts) - self.feature_mean) / self.feature_std
+
+    def heads(
+        self, samples: Float[Tensor, "b n"]
+    ) -> tuple[Float[Tensor, "b t phones"], Float[Tensor, "b t curves"]]:
+        """What training asks for: logits of the phones, and the mouth's curves in units of their scale."""
+        hidden = self.hidden(log_mel(_whole_tokens(samples)))
+        return self.phones(hidden), self.curves(hidden)
+
+    def hidden(self, mel: Float[Tensor, "b frames 80"]) -> Float[Tensor, "b frames//2 dim"]:
+        """Features before standardisation; ``frames`` is even."""
+        x = F.gelu(self.bands(((mel - _MEL_MEAN) / _MEL_SCALE).transpose(1, 2)))
+        x = self.halve(x).transpose(1, 2)
+        for block in self.blocks:
+            x = block(x)
+        return cast(Tensor, self.norm(x))
 
 
+def _whole_tokens(samples: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch whole"]:
+    return F.pad(samples, (0, -samples.shape[-1] % TOKEN_HOP))

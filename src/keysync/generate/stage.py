@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -42,19 +42,14 @@ class Stage:
     guidance: SplitGuidance
     sigmas: Float[Tensor, " steps"]  # falling, trailing 0 included
     rows: int = 2  # segments per network call: memory against speed, never the result
-    on_step: Callable[[], None] | None = None
 
     @torch.inference_mode()
     def sample(
         self, noise: Float[Tensor, "b t c h w"], told: Condition
     ) -> Float[Tensor, "b t c h w"]:
-        """Denoise ``rows`` segments at a time."""
-        done = []
-        for start in range(0, noise.shape[0], self.rows):
-            part = slice(start, start + self.rows)
-            guided = self.guidance.wrap(self.denoiser, told.select(part))
-            done.append(euler(guided, noise[part].to(told.kept), self.sigmas.to(told.kept.device)))
-        return torch.cat(done)
+        """Denoise, ``rows`` segments per network call."""
+        guided = self.guidance.wrap(self.denoiser, told, self.rows)
+        return euler(guided, noise.to(told.kept), self.sigmas.to(told.kept))
 
 
 def draw_noise(shape: Sequence[int], seed: int, stage: str, place: int) -> Float[Tensor, "..."]:

@@ -1,146 +1,183 @@
-"""The morphable head: identity and expression weights to vertices.
+"""The head model: identity coefficients and expression weights in, vertices and mouth measures out.
 
-Source: ICT Face Model Light, Li et al. 2020, "Learning Formation of Physically-Based Face Attributes";
-see ``headmodel/README.md``. Lengths are centimetres, x to the subject's left, y up, z to the camera.
+Lengths are centimetres; x to the subject's left (image right), y up, z towards the camera.
+
+Source: ICT Face Model Light (MIT), Li et al. 2020; see ``headmodel/README.md``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from importlib.resources import as_file, files
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int32, UInt8
+from jaxtyping import Bool, Float32, Float64, Int32, Int64
 
-from keysync.synthetic.rasterise import deform
+_LEFT_OUT = ("iris", "lacrimal", "eyeblend", "eyeocc")  # the sclera encloses the iris; the others need glass
+_LOWER_LASHES = ((25693, 26034), (26377, 26718))  # first and last vertex; they look like dirt
+_TONGUE_SHAPES = ("tongueUp", "tongueOut")  # made by hand: the model has none
+_INNER_LIP_PAIRS = ((61, 67), (62, 66), (63, 65))  # landmarks above one another
+_MOUTH_CORNERS = (60, 64)
+# The mouth at a closure, as articulate.py sets it; the seal is solved for it.
+_CLOSED = {
+    "jawOpen": 0.05,
+    "mouthClose": 0.05,
+    "mouthPress_L": 0.22,
+    "mouthPress_R": 0.22,
+    "mouthRollLower": 0.08,
+    "mouthRollUpper": 0.08,
+}
+PIVOT = np.array([0.0, -6.0, -1.5], np.float32)  # the head turns about the top of the neck
 
-FACE, SCALP, EYE, MOUTH, GUM, TEETH, LASH, HAIR, CLOTH, BEARD, FRAME = range(11)  # materials
-_MATERIAL = {
-    "face": FACE, "head_neck": SCALP, "eye_socket_L": SCALP, "eye_socket_R": SCALP, "mouth_socket": MOUTH,
-    "gums_tongue": GUM, "teeth": TEETH, "sclera_L": EYE, "sclera_R": EYE, "lashes_L": LASH, "lashes_R": LASH,
-}  # fmt: skip
-INNER_LIPS = ((61, 67), (62, 66), (63, 65))  # upper and lower landmark of three pairs
+Vertices = Float32[np.ndarray, "n 3"]
 
 
 @dataclass(frozen=True, slots=True)
 class HeadModel:
-    """What is common to all heads."""
+    """What all heads share. ``n`` vertices, ``t`` triangles, ``u`` texture coordinates."""
 
-    neutral: Float32[np.ndarray, "v 3"]
-    identities: Float32[np.ndarray, "50 v 3"]
+    neutral: Vertices
+    identity_modes: Float32[np.ndarray, "50 n 3"]
+    expressions: dict[str, tuple[Int64[np.ndarray, "k"], Float32[np.ndarray, "k 3"]]]  # rows moved, by how much
     triangles: Int32[np.ndarray, "t 3"]
-    uv_index: Int32[np.ndarray, "t 3"]
-    uv: Float32[np.ndarray, "u 2"]  # as stored: the integer part of u is the tile
-    material: Int32[np.ndarray, " t"]
-    part: UInt8[np.ndarray, " v"]
-    part_names: tuple[str, ...]
-    landmarks: Int32[np.ndarray, " 68"]
-    shapes: tuple[str, ...]  # expression names: 55 ARKit shapes, tongueUp, tongueOut
-    rows: Int32[np.ndarray, " r"]  # sparse offsets, see ``rasterise.deform``
-    offsets: Float32[np.ndarray, "r 3"]
-    starts: Int32[np.ndarray, " s"]
+    triangle_uv: Int32[np.ndarray, "t 3"]
+    triangle_part: np.ndarray  # t names
+    vertex_part: np.ndarray  # n names
+    uv: Float32[np.ndarray, "u 2"]  # 0 to 1 within the tile of the part
+    vertex_uv: Float32[np.ndarray, "n 2"]
+    ears: Bool[np.ndarray, "n"]
+    landmarks: Int64[np.ndarray, "68"]
 
     @property
-    def tile_uv(self) -> Float32[np.ndarray, "u 2"]:
-        """Texture coordinates inside their own tile."""
-        wrapped = self.uv.copy()
-        wrapped[:, 0] -= np.floor(self.uv[:, 0] - 1e-6)
-        return wrapped
-
-    def of_part(self, name: str) -> np.ndarray:
-        """Which vertices belong to a part."""
-        return self.part == self.part_names.index(name)
-
-    def weights(self, named: dict[str, float]) -> Float32[np.ndarray, " s"]:
-        """Expression weights by name as one row."""
-        row = np.zeros(len(self.shapes), np.float32)
-        for name, weight in named.items():
-            row[self.shapes.index(name)] = weight
-        return row
-
-    def express(
-        self, base: Float32[np.ndarray, "v 3"], weights: Float32[np.ndarray, " s"]
-    ) -> Float32[np.ndarray, "v 3"]:
-        """``base`` with an expression."""
-        out = np.empty_like(base)
-        deform(base, self.rows, self.offsets, self.starts, weights, out)
-        return out
+    def names(self) -> tuple[str, ...]:
+        """Expressions in the order of every weight vector: 55 ARKit shapes, tongueUp, tongueOut."""
+        return tuple(self.expressions)
 
 
 @cache
 def head_model() -> HeadModel:
-    """Load and trim the model once; iris, tear and blend meshes are left out (we paint the iris)."""
-    with np.load(Path(__file__).parent / "headmodel" / "ict_face_light.npz", allow_pickle=False) as stored:
-        data = {name: stored[name] for name in stored.files}
-    names = tuple(str(n) for n in data["part_names"])
-    drawn = [names.index(n) for n in _MATERIAL]
-    first = data["tri"][:, 0].astype(int)
-    lower_lashes = ((first >= 25693) & (first <= 26034)) | ((first >= 26377) & (first <= 26718))
-    keep = np.isin(data["tri_part"], drawn) & ~lower_lashes
-    material = np.array([_MATERIAL[names[p]] for p in data["tri_part"][keep]], np.int32)
-    neutral = data["neutral"].astype(np.float32)
-    part = data["vert_part"]
+    """Load the model once per process."""
+    resource = files("keysync.synthetic") / "headmodel" / "ict_face_light.npz"
+    with as_file(resource) as path, np.load(path) as stored:
+        data = {name: stored[name] for name in stored.files if not name.startswith("jaw_")}
+    parts = data["part_names"]
+    triangle_part = parts[data["tri_part"]]
+    kept = ~np.isin(data["tri_part"], [i for i, part in enumerate(parts) if str(part).startswith(_LEFT_OUT)])
+    for first, last in _LOWER_LASHES:
+        kept &= ~((data["tri"][:, 0] >= first) & (data["tri"][:, 0] <= last))
+    triangles = data["tri"][kept].astype(np.int32)
+    triangle_uv = data["tri_uv"][kept].astype(np.int32)
 
-    modes = [*data["ex_modes"].astype(np.float32), *_tongue(neutral, part == names.index("gums_tongue"))]
-    rows = [np.flatnonzero(np.abs(mode).max(axis=1) > 1e-3) for mode in modes]
-    starts = np.concatenate([[0], np.cumsum([len(r) for r in rows])])
+    neutral = data["neutral"].astype(np.float32)
+    uv = data["uv"].astype(np.float32)
+    uv[:, 0] -= np.floor(uv[:, 0] - 1e-6)
+    vertex_uv = np.zeros((len(neutral), 2), np.float32)
+    vertex_uv[triangles.ravel()] = uv[triangle_uv.ravel()]
+    vertex_part = parts[data["vert_part"]]
+    beside = (vertex_uv[:, 0] < 0.105) | (vertex_uv[:, 0] > 0.895)
+    ears = (vertex_part == "face") & beside & (vertex_uv[:, 1] > 0.44) & (vertex_uv[:, 1] < 0.70)
+
+    offsets = dict(zip((str(name) for name in data["ex_names"]), data["ex_modes"], strict=True))
+    offsets |= dict(zip(_TONGUE_SHAPES, _tongue_offsets(neutral, vertex_part), strict=True))
+    expressions = {}
+    for name, offset in offsets.items():
+        rows = np.flatnonzero(np.abs(offset).max(axis=1) > 1e-3)  # moving only these keeps a frame at 3 ms
+        expressions[name] = (rows, offset[rows].astype(np.float32))
     return HeadModel(
         neutral=neutral,
-        identities=data["id_modes"].astype(np.float32),
-        triangles=data["tri"][keep].astype(np.int32),
-        uv_index=data["tri_uv"][keep].astype(np.int32),
-        uv=data["uv"].astype(np.float32),
-        material=material,
-        part=part,
-        part_names=names,
-        landmarks=data["landmarks68"].astype(np.int32),
-        shapes=(*(str(n) for n in data["ex_names"]), "tongueUp", "tongueOut"),
-        rows=np.concatenate(rows).astype(np.int32),
-        offsets=np.concatenate([mode[r] for mode, r in zip(modes, rows, strict=True)]).astype(np.float32),
-        starts=starts.astype(np.int32),
+        identity_modes=data["id_modes"].astype(np.float32),
+        expressions=expressions,
+        triangles=triangles,
+        triangle_uv=triangle_uv,
+        triangle_part=triangle_part[kept],
+        vertex_part=vertex_part,
+        uv=uv,
+        vertex_uv=vertex_uv,
+        ears=ears,
+        landmarks=data["landmarks68"].astype(np.int64),
     )
 
 
-def smoothstep(low: float, high: float, x: np.ndarray) -> np.ndarray:
-    """0 at ``low``, 1 at ``high``, level at both ends."""
-    t = np.clip((x - low) / (high - low), 0, 1)
+def smooth_step(
+    start: float, end: float, x: Float32[np.ndarray, "*shape"] | Float64[np.ndarray, "*shape"]
+) -> np.ndarray:
+    """0 up to ``start``, 1 from ``end`` on, smooth between; ``start`` may be the larger."""
+    t = np.clip((x - start) / (end - start), 0.0, 1.0)
     return np.asarray(t * t * (3 - 2 * t))
 
 
-def _tongue(neutral: np.ndarray, tongue: np.ndarray) -> list[np.ndarray]:
-    """The model has no tongue shapes; these two lift its tip and put it between the teeth."""
-    x, y, z = neutral.T
-    body = tongue * smoothstep(2.3, 1.5, np.abs(x)) * smoothstep(9.9, 8.8, z)
-    body = body * smoothstep(-4.9, -3.9, y) * smoothstep(-2.2, -2.9, y)
-    tip = body * smoothstep(5.0, 8.8, z)
-    up, out = np.zeros_like(neutral), np.zeros_like(neutral)
-    up[:, 1], up[:, 2] = tip * 0.75, tip * 0.35
-    out[:, 1], out[:, 2] = tip * 0.35, tip * 1.1
-    return [up.astype(np.float32), out.astype(np.float32)]
-
-
-def lip_gap_cm(vertices: Float32[np.ndarray, "v 3"], landmarks: Int32[np.ndarray, " 68"]) -> float:
-    """Mean vertical distance of the inner lips; negative when they overlap."""
-    return float(np.mean([vertices[landmarks[a], 1] - vertices[landmarks[b], 1] for a, b in INNER_LIPS]))
-
-
-def solve_seal(base: Float32[np.ndarray, "v 3"]) -> float:
-    """Extra ``mouthClose`` that makes this identity's lips meet, by scan: neutral lips rest up to 2.5 mm apart."""
+def draw_shape(rng: np.random.Generator) -> Vertices:
+    """The resting head of a random identity: a little less spread than the scans had, and no extremes."""
     model = head_model()
-
-    def gap(extra: float) -> float:
-        pressed = {"mouthPress_L": 0.22, "mouthPress_R": 0.22, "mouthRollLower": 0.08, "mouthRollUpper": 0.08}
-        weights = model.weights({"jawOpen": 0.05, "mouthClose": 0.05 + extra, **pressed})
-        return abs(lip_gap_cm(model.express(base, weights), model.landmarks))
-
-    return float(min(np.linspace(-0.04, 0.08, 49), key=gap))
+    coefficients = np.clip(rng.normal(0.0, 0.85, len(model.identity_modes)), -2.0, 2.0).astype(np.float32)
+    return np.asarray(model.neutral + np.tensordot(coefficients, model.identity_modes, 1))
 
 
-def rotation(pitch: float, yaw: float, roll: float) -> Float64[np.ndarray, "3 3"]:
-    """Rotation matrix for degrees of pitch, then yaw, then roll."""
-    (cx, cy, cz), (sx, sy, sz) = np.cos(np.radians([pitch, yaw, roll])), np.sin(np.radians([pitch, yaw, roll]))
-    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
-    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
-    return np.asarray(about_z @ about_y @ about_x)
+def express(resting: Vertices, weights: Float32[np.ndarray, "57"]) -> Vertices:
+    """Move a resting head's face; ``weights`` in the order of ``HeadModel.names``."""
+    moved = resting.copy()
+    for weight, (rows, offset) in zip(weights, head_model().expressions.values(), strict=True):
+        if abs(weight) > 1e-4:
+            moved[rows] += weight * offset
+    return moved
+
+
+def weight_vector(weights: dict[str, float]) -> Float32[np.ndarray, "57"]:
+    """Named weights as a vector, the others 0; an unknown name is a ``KeyError``."""
+    index = {name: place for place, name in enumerate(head_model().names)}
+    vector = np.zeros(len(index), np.float32)
+    for name, weight in weights.items():
+        vector[index[name]] = weight
+    return vector
+
+
+def lip_gap(vertices: Vertices) -> float:
+    """Mean height of the opening between the inner lips, cm; negative where they overlap.
+
+    Only the height: the pairs lie on either side of the contact line, so in 3D they never meet.
+    """
+    points = vertices[head_model().landmarks]
+    return float(np.mean([points[above, 1] - points[below, 1] for above, below in _INNER_LIP_PAIRS]))
+
+
+def mouth_width(vertices: Vertices) -> float:
+    """Distance of the inner mouth corners, cm."""
+    right, left = vertices[head_model().landmarks[list(_MOUTH_CORNERS)]]
+    return float(np.linalg.norm(left - right))
+
+
+def lip_depth(vertices: Vertices) -> float:
+    """z of the middle of the inner lips, cm: how far they stand out."""
+    return float(vertices[head_model().landmarks[[62, 66]], 2].mean())
+
+
+def solve_seal(resting: Vertices) -> float:
+    """What ``mouthClose`` needs on top so that this head's lips meet at a closure; -0.04 to 0.08.
+
+    Neutral lips of random identities lie -0.7 to +2.5 mm apart. The gap is linear in the weights.
+    """
+    at_zero = lip_gap(express(resting, weight_vector(_CLOSED)))
+    more = dict(_CLOSED, mouthClose=_CLOSED["mouthClose"] + 0.1)
+    slope = (lip_gap(express(resting, weight_vector(more))) - at_zero) / 0.1
+    return float(np.clip(-at_zero / slope, -0.04, 0.08))
+
+
+def rotation(degrees: Float32[np.ndarray, "3"] | Float64[np.ndarray, "3"]) -> Float32[np.ndarray, "3 3"]:
+    """Pitch (down is positive), yaw (to image right), roll, applied in this order."""
+    (cp, cy, cr), (sp, sy, sr) = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    pitch = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
+    yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    roll = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+    return np.asarray(roll @ yaw @ pitch, np.float32)
+
+
+def _tongue_offsets(neutral: Vertices, vertex_part: np.ndarray) -> tuple[Vertices, Vertices]:
+    """Offsets of the tongue's tip: up to the teeth ridge, and out between the teeth."""
+    x, y, z = neutral.T
+    tongue = (vertex_part == "gums_tongue") * smooth_step(2.3, 1.5, np.abs(x)) * smooth_step(9.9, 8.8, z)
+    tongue = tongue * smooth_step(-4.9, -3.9, y) * smooth_step(-2.2, -2.9, y)
+    tip = (tongue * smooth_step(5.0, 8.8, z))[:, None]
+    up = tip * np.array([0.0, 0.75, 0.35])
+    out = tip * np.array([0.0, 0.35, 1.1])
+    return up.astype(np.float32), out.astype(np.float32)

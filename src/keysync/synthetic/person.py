@@ -1,206 +1,351 @@
-"""One seed, one person: skin, outfit and the deforming mesh that a scene renders."""
+"""One seed -> one person; one seed -> one scene; both together -> a picture."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int64
 
-from keysync.synthetic.dress import collar_scale, dress
+from keysync.synthetic.camera import (
+    Camera,
+    Sensor,
+    View,
+    cut_backdrop,
+    develop,
+    draw_backdrop,
+    draw_sensor,
+    draw_view,
+    frame,
+)
+from keysync.synthetic.dress import (
+    Outfit,
+    dress,
+    paint_cloth,
+    paint_strands,
+    tuck_into_collar,
+)
 from keysync.synthetic.head import (
-    BEARD, EYE, FACE, FRAME, GUM, HAIR, LASH, MOUTH, SCALP, TEETH, head_model, lip_gap_cm, smoothstep, solve_seal,
-)  # fmt: skip
-from keysync.synthetic.rasterise import normals, shadow_depth
-from keysync.synthetic.skin import linear, paint_skin
+    PIVOT,
+    draw_shape,
+    express,
+    head_model,
+    lip_depth,
+    lip_gap,
+    rotation,
+    smooth_step,
+    solve_seal,
+)
+from keysync.synthetic.light import Lights, cast_shadow, openness, shade
+from keysync.synthetic.rasterise import Atlas, Mesh, draw_visible, vertex_normals
+from keysync.synthetic.skin import (
+    Look,
+    Texture,
+    draw_look,
+    flat_texture,
+    linear,
+    paint_eye,
+    paint_mouth,
+    paint_skin,
+)
 
-_PIVOT = np.array([0, -6, -1.5], np.float32)  # the head turns about the top of the neck
-_BODY_SHARE = 0.35  # how far the body follows the head's shifts
-#                 specular, gloss, skin, interior, bump
-_SURFACE = np.array(
-    [
-        [0.9, 14, 1, 0, 0.10], [0.7, 14, 1, 0, 0.10], [3.0, 160, 0, 0, 0], [1.2, 40, 0.8, 1, 0.05],
-        [1.6, 40, 0.8, 1, 0], [1.3, 50, 0.3, 1.15, 0], [0.1, 5, 0, 0, 0], [0.9, 18, 0.1, 0, 0.45],
-        [0.2, 6, 0.1, 0, 0.6], [0.4, 12, 0.1, 0, 0.5], [2.0, 60, 0, 0, 0],
-    ],
-    np.float32,
-)  # fmt: skip
+_BODY_FOLLOWS = 0.35  # share of the head's shift that the body makes too
+_MATERIALS = ("face", "head", "eye", "mouth", "gums", "teeth", "lash", "hair", "cloth", "beard", "frame")
+_MATERIAL_OF_PART = {
+    "face": "face",
+    "head_neck": "head",
+    "mouth_socket": "mouth",
+    "eye_socket_L": "head",
+    "eye_socket_R": "head",
+    "gums_tongue": "gums",
+    "teeth": "teeth",
+    "sclera_L": "eye",
+    "sclera_R": "eye",
+    "lashes_L": "lash",
+    "lashes_R": "lash",
+}
+_ONE_SIDED = ("face", "head")
+_NO_SHADOW = ("eye", "mouth", "gums", "teeth", "lash", "frame")
+_NO_OCCLUSION = ("lash", "frame", "eye")
+
+Vertices = Float32[np.ndarray, "n 3"]
 
 
+@dataclass(frozen=True, slots=True)
 class Person:
-    """Drawn from ``rng`` alone; about 2 s of work."""
+    """A dressed head. Vertices are the head's, then those of hair shells, then those of sheets."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        model = head_model()
-        coefficients = np.clip(rng.normal(size=50) * 0.85, -2, 2).astype(np.float32)
-        base = (model.neutral + np.tensordot(coefficients, model.identities, 1)).astype(np.float32)
-        skin = paint_skin(rng)
-        outfit = dress(base, skin.feminine, skin.bearded, rng)
-        self._textures(skin, rng)
-
-        heads, shells = len(base), sum(map(len, outfit.shell_rows))
-        triangles, uv_index, material, see_through = [model.triangles], [model.uv_index], [model.material], [
-            (model.material == LASH).astype(np.uint8)
-        ]
-        # Vertices are laid out as head, shells, loose sheets; outfit pieces come in any order.
-        next_shell, next_loose, next_uv = heads, heads + shells, len(model.uv)
-        for piece in outfit.pieces:
-            first = next_shell if piece.shell else next_loose
-            triangles.append(piece.triangles + first)
-            uv_index.append(piece.triangles + next_uv)
-            material.append(np.full(len(piece.triangles), piece.material, np.int32))
-            ragged = piece.material in (HAIR, BEARD) and not piece.opaque
-            see_through.append(np.full(len(piece.triangles), ragged, np.uint8))
-            if piece.shell:
-                next_shell += len(piece.uv)
-            else:
-                next_loose += len(piece.uv)
-            next_uv += len(piece.uv)
-        self.triangles = np.concatenate(triangles).astype(np.int32)
-        self.uv_index = np.concatenate(uv_index).astype(np.int32)
-        self.uv = np.concatenate([model.tile_uv, *(piece.uv for piece in outfit.pieces)]).astype(np.float32)
-        self.material = np.concatenate(material).astype(np.int32)
-        self.see_through = np.concatenate(see_through)
-        self.cull = np.isin(self.material, (FACE, SCALP)).astype(np.uint8)
-        self.casts_no_shadow = np.isin(self.material, (LASH, FRAME, EYE, TEETH, GUM, MOUTH)).astype(np.uint8)
-        self._shell_rows = np.concatenate([*outfit.shell_rows, np.zeros(0, np.int32)]).astype(int)
-        self._shell_cm = np.concatenate([*outfit.shell_cm, np.zeros(0, np.float32)]).astype(np.float32)
-        self._loose = np.concatenate(outfit.loose).astype(np.float32)
-        self._loose_with_head = np.concatenate(outfit.loose_with_head).astype(np.float32)[:, None]
-        self.base = _inside_collar(base)
-        self._with_head = smoothstep(-17, -8, model.neutral[:, 1]).astype(np.float32)[:, None]
-        self.seal = solve_seal(self.base)
-        self.occlusion = np.ones(0, np.float32)
-        rest = self.pose(np.zeros(len(model.shapes), np.float32), np.eye(3), np.zeros(3))
-        self.occlusion = self._bake_occlusion(*rest)
-
-    def pose(
-        self, weights: Float32[np.ndarray, " s"], turn: Float64[np.ndarray, "3 3"], shift: Float64[np.ndarray, "3"]
-    ) -> tuple[Float32[np.ndarray, "n 3"], Float32[np.ndarray, "n 3"]]:
-        """Vertices and normals of everything, for an expression, a rotation and a shift in cm."""
-        model = head_model()
-        turn, shift = turn.astype(np.float32), shift.astype(np.float32)
-        body = shift * _BODY_SHARE
-
-        def moved(points: np.ndarray, with_head: np.ndarray) -> np.ndarray:
-            turned = (points - _PIVOT) @ turn.T + _PIVOT + shift
-            return np.asarray(turned * with_head + (points + body) * (1 - with_head))
-
-        self.expressed = model.express(self.base, weights)
-        head = moved(self.expressed, self._with_head).astype(np.float32)
-        head_normals = normals(head, model.triangles)
-        shells = head[self._shell_rows] + head_normals[self._shell_rows] * self._shell_cm[:, None]
-        vertices = np.concatenate([head, shells, moved(self._loose, self._loose_with_head)]).astype(np.float32)
-        all_normals = normals(vertices, self.triangles)
-        riding = slice(len(head), len(head) + len(shells))
-        # Hair shells have ragged edges: their own normals alone would glitter.
-        all_normals[riding] = 0.6 * all_normals[riding] + 0.4 * head_normals[self._shell_rows]
-        return vertices, all_normals
-
-    def gap_cm(self) -> float:
-        """Lip gap of the last expression posed."""
-        return lip_gap_cm(self.expressed, head_model().landmarks)
-
-    def _textures(self, skin, rng: np.random.Generator) -> None:  # type: ignore[no-untyped-def]
-        def flat(colour: np.ndarray, alpha: float = 1, gloss: float = 1) -> np.ndarray:
-            return np.array([[[*colour, alpha, 0, 0, 0, gloss]]], np.float32)
-
-        teeth = np.array([0.80, 0.74, 0.60]) * rng.uniform(0.75, 1.0)
-        teeth *= [1, rng.uniform(0.96, 1), rng.uniform(0.88, 1)]
-        strands = cv2.GaussianBlur(rng.normal(size=(512, 512)).astype(np.float32), (0, 0), sigmaX=0.8, sigmaY=22) * 6
-        locks = cv2.GaussianBlur(rng.normal(size=(512, 512)).astype(np.float32), (0, 0), sigmaX=7, sigmaY=60) * 22
-        hair = np.zeros((512, 512, 8), np.float32)
-        hair[..., :3] = skin.hair * np.clip(1 + 0.38 * strands + 0.3 * locks, 0.25, 2.2)[..., None]
-        hair[..., 4], hair[..., 6] = strands * 0.5, locks * 0.2
-        hair[..., 7] = np.clip(0.8 + 0.5 * strands, 0, 2)
-        beard = hair.copy()
-        hair[..., 3] = np.clip(0.5 + 0.7 * (hair[..., 7] - 0.4), 0.15, 1)
-        beard[..., 3], beard[..., 7] = 0.1 + 0.55 * rng.random((512, 512)), 0.3
-        frame = rng.choice([0.05, 0.1, 0.4]) * np.array([1, rng.uniform(0.6, 1), rng.uniform(0.4, 1)])
-        images = [
-            skin.face, skin.scalp, skin.eye, skin.mouth, flat(np.array([0.45, 0.12, 0.12])), flat(teeth),
-            flat(np.array([0.015, 0.012, 0.01]), 0.5, 0.1), hair, _cloth(rng), beard, flat(linear(frame), 1, 3),
-        ]  # fmt: skip
-        sizes = [image.shape[0] * image.shape[1] for image in images]
-        self.atlas = np.concatenate([image.reshape(-1, 8) for image in images]).astype(np.float32)
-        self.place = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
-        self.wide = np.array([image.shape[1] for image in images], np.int32)
-        self.high = np.array([image.shape[0] for image in images], np.int32)
-        self.surface = _SURFACE.copy()
-        self.surface[:2, 0] *= rng.uniform(0.5, 1.5)  # dry to oily skin
-
-    def _bake_occlusion(
-        self, vertices: np.ndarray, vertex_normals: np.ndarray, directions: int = 40, side: int = 200
-    ) -> Float32[np.ndarray, " n"]:
-        """Share of the sky each vertex sees, from shadow maps all around."""
-        seen, total = np.zeros(len(vertices)), np.zeros(len(vertices))
-        at = np.arange(directions) + 0.5
-        down, turn = np.arccos(1 - 2 * at / directions), np.pi * (1 + 5**0.5) * at
-        skip = np.isin(self.material, (LASH, FRAME, EYE)).astype(np.uint8)
-        for direction in np.stack([np.cos(turn) * np.sin(down), np.cos(down), np.sin(turn) * np.sin(down)], axis=1):
-            to_map = light_view(direction, side, 34.0, np.array([0, -6.0, 0]))
-            points = (vertices @ to_map[:, :3].T + to_map[:, 3]).astype(np.float32)
-            depth = np.full((side, side), -1e9, np.float32)
-            shadow_depth(points, self.triangles, skip, depth)
-            x, y = points[:, :2].astype(int).clip(0, side - 1).T
-            facing = np.maximum(vertex_normals @ direction, 0)
-            hidden = np.clip((depth[y, x] - points[:, 2] - 0.35) * 6, -50, 50)
-            seen += facing / (1 + np.exp(hidden))
-            total += facing
-        occlusion = np.clip(0.08 + seen / (total + 1e-6), 0, 1).astype(np.float32)
-        model, head = head_model(), occlusion[: len(self.base)]
-        for part in ("teeth", "gums_tongue"):
-            head[model.of_part(part)] = 1  # depth behind the lips darkens these instead
-        for side_name in ("L", "R"):
-            eye, socket = model.of_part(f"sclera_{side_name}"), model.of_part(f"eye_socket_{side_name}")
-            head[eye] = np.maximum(head[eye], 0.6)
-            head[socket] = np.clip(head[socket] * 1.2, 0, 1)
-        return occlusion
+    look: Look
+    outfit: Outfit
+    resting: Vertices
+    seal: float
+    mesh: Mesh
+    atlas: Atlas
+    open_share: Float32[np.ndarray, "v"]
+    head_share: Float32[np.ndarray, "n"]  # 1 follows the head, 0 the body
+    shell_rows: Int64[np.ndarray, "s"]
+    shell_out_cm: Float32[np.ndarray, "s"]
+    worn: Float32[np.ndarray, "w 3"]
+    worn_head_share: Float32[np.ndarray, "w"]
 
 
-def light_view(direction: np.ndarray, side: int, reach_cm: float, centre: np.ndarray) -> Float64[np.ndarray, "3 4"]:
-    """World to the pixels of a square map seen from ``direction``; the third row is height towards it."""
-    ahead = direction / np.linalg.norm(direction)
-    up = np.array([0, 1.0, 0]) if abs(ahead[1]) < 0.95 else np.array([1.0, 0, 0])
-    right = np.cross(up, ahead)
-    right /= np.linalg.norm(right)
-    scale = side / (2 * reach_cm)
-    view = np.zeros((3, 4))
-    view[0, :3], view[1, :3], view[2, :3] = right * scale, -np.cross(ahead, right) * scale, ahead
-    view[:2, 3] = side / 2 - view[:2, :3] @ centre
-    view[2, 3] = -ahead @ centre
-    return view
+@dataclass(frozen=True, slots=True)
+class Posed:
+    """A person at one moment."""
+
+    face: Vertices  # the head before it is turned: for measures of the mouth
+    vertices: Float32[np.ndarray, "v 3"]
+    normals: Float32[np.ndarray, "v 3"]
+
+    @property
+    def landmarks(self) -> Float32[np.ndarray, "68 3"]:
+        """In space, cm."""
+        return self.vertices[head_model().landmarks]
 
 
-def _cloth(rng: np.random.Generator) -> Float32[np.ndarray, "256 256 8"]:
-    """Plain, stripes across, stripes down, or checks; never loud."""
-    dull = rng.uniform(0.05, 0.7)
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Everything about a clip's picture that is neither the person nor their motion."""
 
-    def colour(power: float) -> np.ndarray:
-        drawn = rng.uniform(0.03, 0.95, 3) ** power
-        return linear(drawn * dull + (1 - dull) * drawn.mean())
+    view: View
+    pose: Float64[np.ndarray, "3"]  # pitch, yaw, roll about which the head moves, degrees
+    lights: Lights
+    exposure: float
+    backdrop: Float32[np.ndarray, "640 640 3"]
+    sensor: Sensor
 
-    one, two, y, x, step = colour(1.3), colour(1.0), *np.mgrid[0:256, 0:256], int(rng.integers(2, 9))
-    patterns = (
-        np.zeros((256, 256)),
-        (y // (10 + step)) % 2,
-        (x // (8 + step)) % 2,
-        ((x // (14 + step)) % 2 + (y // (14 + step)) % 2) / 2,
+
+def draw_person(rng: np.random.Generator) -> Person:
+    """Draw and build one person (about 2 s)."""
+    shape_rng, look_rng, skin_rng, dress_rng = rng.spawn(4)
+    model = head_model()
+    natural = draw_shape(shape_rng)
+    look = draw_look(look_rng)
+    outfit = dress(natural, look, dress_rng)
+    resting = tuck_into_collar(natural)
+    shells = outfit.shells
+    person = Person(
+        look=look,
+        outfit=outfit,
+        resting=resting,
+        seal=solve_seal(natural),
+        mesh=_join(outfit),
+        atlas=_paint(look, skin_rng),
+        open_share=np.empty(0, np.float32),
+        head_share=smooth_step(-17, -8, model.neutral[:, 1]).astype(np.float32),
+        shell_rows=np.concatenate([np.empty(0, np.int64), *(shell.rows for shell in shells)]),
+        shell_out_cm=np.concatenate([np.empty(0, np.float32), *(shell.out_cm for shell in shells)]),
+        worn=np.concatenate([sheet.points for sheet in outfit.sheets]),
+        worn_head_share=np.concatenate([sheet.head_share for sheet in outfit.sheets]),
     )
-    share = patterns[rng.integers(4)][..., None]
-    cloth = np.zeros((256, 256, 8), np.float32)
-    cloth[..., :3] = (one * (1 - share) + two * share) * (rng.normal(size=(256, 256, 1)) * 0.06 + 1)
-    cloth[..., 3], cloth[..., 7] = 1, 0.15
-    cloth[..., 4:7] = rng.normal(size=(256, 256, 3)) * 0.08
-    return cloth
+    return _with_openness(person)
 
 
-def _inside_collar(base: Float32[np.ndarray, "v 3"]) -> Float32[np.ndarray, "v 3"]:
-    """Keep neck and bust inside the clothes at every identity."""
-    neutral = head_model().neutral
-    back = -1.5
-    radius = np.hypot(base[:, 0], base[:, 2] - back)
-    limit = np.interp(base[:, 1], (-15, -13, -11.5, -10), (6.2, 6.3, 6.6, 7.6)) * collar_scale(base)
-    low = (neutral[:, 1] < -9.5) & ((neutral[:, 2] < 5) | (neutral[:, 1] < -12))
-    shrink = np.where(low, np.minimum(1, limit / np.maximum(radius, 0.1)), 1)
-    sunk = base[:, 1] - 6 * smoothstep(-14.5, -17, neutral[:, 1])
-    return np.stack([base[:, 0] * shrink, sunk, (base[:, 2] - back) * shrink + back], axis=1).astype(np.float32)
+def pose(
+    person: Person,
+    weights: Float32[np.ndarray, "57"],
+    degrees: Float32[np.ndarray, "3"] | Float64[np.ndarray, "3"],
+    shift_cm: Float32[np.ndarray, "3"] | Float64[np.ndarray, "3"],
+) -> Posed:
+    """Move face, head and body: expression weights, then rotation and shift of the head."""
+    face = express(person.resting, weights)
+    turn, shift = rotation(degrees).T, np.asarray(shift_cm, np.float32)
+
+    def place(points: Vertices, head_share: Float32[np.ndarray, "n"]) -> Vertices:
+        share = head_share[:, None]
+        with_head = (points - PIVOT) @ turn + PIVOT + shift
+        return share * with_head + (1 - share) * (points + np.float32(_BODY_FOLLOWS) * shift)
+
+    head = place(face, person.head_share)
+    skin_normals = vertex_normals(head, head_model().triangles)
+    rows = person.shell_rows
+    shells = head[rows] + skin_normals[rows] * person.shell_out_cm[:, None]
+    vertices = np.concatenate([head, shells, place(person.worn, person.worn_head_share)])
+    normals = vertex_normals(vertices, person.mesh.triangles)
+    # Hair takes part of its normals from the scalp: its own make it look like clay.
+    hair = slice(len(head), len(head) + len(rows))
+    normals[hair] = np.float32(0.6) * normals[hair] + np.float32(0.4) * skin_normals[rows]
+    return Posed(face, vertices, normals)
+
+
+def draw_scene(rng: np.random.Generator) -> Scene:
+    """Draw one scene."""
+    view_rng, pose_rng, light_rng, back_rng, sensor_rng = rng.spawn(5)
+    return Scene(
+        view=draw_view(view_rng),
+        pose=np.clip(pose_rng.normal(size=3) * (3, 9, 2.5), -35, 35),
+        lights=_draw_lights(light_rng),
+        exposure=float(light_rng.uniform(0.85, 1.1)),
+        backdrop=draw_backdrop(back_rng),
+        sensor=draw_sensor(sensor_rng),
+    )
+
+
+def place_camera(scene: Scene, person: Person, size: tuple[int, int], framing: str) -> Camera:
+    """The scene's camera for this person, at rest in the scene's pose; see ``camera.frame``."""
+    at_rest = pose(person, np.zeros(len(head_model().names), np.float32), scene.pose, np.zeros(3))
+    return frame(scene.view, at_rest.landmarks, size, framing)
+
+
+def picture(
+    person: Person, posed: Posed, scene: Scene, camera: Camera, oversample: float = 1.0
+) -> Float32[np.ndarray, "h w 3"]:
+    """Draw a person in a scene as sRGB, 0 to 1, before the sensor.
+
+    Args:
+        oversample: samples per pixel along each side; above 1, edges are smooth.
+    """
+    width, height = round(camera.width * oversample), round(camera.height * oversample)
+    screen = camera.project(posed.vertices)
+    screen[:, 0] *= width / camera.width
+    screen[:, 1] *= height / camera.height
+    nearness, seen = np.zeros((height, width), np.float32), np.full((height, width), -1, np.int32)
+    draw_visible(screen, person.mesh, person.atlas, nearness, seen)
+
+    light, covered = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32)
+    # The wider the mouth opens, the more light its back teeth get.
+    mouth_dark = 0.30 + 0.9 * math.exp(-2.0 * max(lip_gap(posed.face), 0.0))
+    lips_z = posed.landmarks[[62, 66], 2].mean()
+    shade(
+        nearness,
+        seen,
+        screen,
+        posed.vertices,
+        posed.normals,
+        person.open_share,
+        person.mesh,
+        person.atlas,
+        scene.lights,
+        cast_shadow(posed.vertices, person.mesh, scene.lights),
+        np.array([camera.x, camera.y, camera.distance], np.float32),
+        np.float32(lips_z),
+        np.float32(mouth_dark),
+        light,
+        covered,
+    )
+    if oversample != 1.0:
+        size = (camera.width, camera.height)
+        light = cv2.resize(light, size, interpolation=cv2.INTER_AREA)
+        covered = cv2.resize(covered, size, interpolation=cv2.INTER_AREA)
+    backdrop = cut_backdrop(scene.backdrop, (camera.width, camera.height))
+    return develop(np.float32(scene.exposure) * light + backdrop * (1 - covered[..., None]))
+
+
+def protrusion(person: Person, posed: Posed) -> float:
+    """How far the lips stand out beyond the same person's at rest, cm."""
+    return lip_depth(posed.face) - lip_depth(person.resting)
+
+
+def _join(outfit: Outfit) -> Mesh:
+    """One list of triangles for head, shells and sheets."""
+    model = head_model()
+    number = {name: index for index, name in enumerate(_MATERIALS)}
+    triangles, triangle_uv, uv = [model.triangles], [model.triangle_uv], [model.uv]
+    material = [np.array([number[_MATERIAL_OF_PART[str(part)]] for part in model.triangle_part], np.int32)]
+    lashes = material[0] == number["lash"]
+    layer = [lashes.astype(np.uint8)]
+    vertex_count, uv_count = len(model.neutral), len(model.uv)
+    for piece in (*outfit.shells, *outfit.sheets):
+        triangles.append(piece.triangles + np.int32(vertex_count))
+        triangle_uv.append(piece.triangles + np.int32(uv_count))
+        uv.append(piece.uv)
+        material.append(np.full(len(piece.triangles), number[piece.material], np.int32))
+        layer.append(np.full(len(piece.triangles), piece.layer, np.uint8))
+        vertex_count += len(piece.uv)
+        uv_count += len(piece.uv)
+    joined = np.concatenate(material)
+    return Mesh(
+        triangles=np.concatenate(triangles),
+        triangle_uv=np.concatenate(triangle_uv),
+        uv=np.concatenate(uv),
+        material=joined,
+        one_sided=np.isin(joined, [number[name] for name in _ONE_SIDED]).astype(np.uint8),
+        layer=np.concatenate(layer),
+        no_shadow=np.isin(joined, [number[name] for name in _NO_SHADOW]).astype(np.uint8),
+    )
+
+
+def _paint(look: Look, rng: np.random.Generator) -> Atlas:
+    """Textures and finishes in the order of ``_MATERIALS``."""
+    face, head = paint_skin(look, rng)
+    hair, beard = paint_strands(look, rng)
+    ivory = np.array([0.80, 0.74, 0.60]) * rng.uniform((0.75, 0.72, 0.66), 1.0)
+    plastic = linear(rng.choice([0.05, 0.1, 0.4]) * np.array([1, rng.uniform(0.6, 1), rng.uniform(0.4, 1)]))
+    textures: dict[str, Texture] = {
+        "face": face,
+        "head": head,
+        "eye": paint_eye(rng),
+        "mouth": paint_mouth(look, head),
+        "gums": flat_texture(np.array([0.45, 0.12, 0.12])),
+        "teeth": flat_texture(ivory),
+        "lash": flat_texture(np.array([0.015, 0.012, 0.01]), alpha=0.35, gloss=0.1),
+        "hair": hair,
+        "cloth": paint_cloth(rng),
+        "beard": beard,
+        "frame": flat_texture(plastic, gloss=3.0),
+    }
+    oily = rng.uniform(0.5, 1.5)
+    finishes = {  # gloss strength, sharpness, skin, inside of the mouth, bump
+        "face": (0.9 * oily, 14, 1, 0, 0.10),
+        "head": (0.7 * oily, 14, 1, 0, 0.10),
+        "eye": (3.0, 160, 0, 0, 0),
+        "mouth": (1.2, 40, 0.8, 1, 0.05),
+        "gums": (1.6, 40, 0.8, 1, 0),
+        "teeth": (1.3, 50, 0.3, 1.15, 0),
+        "lash": (0.1, 5, 0, 0, 0),
+        "hair": (0.9, 18, 0.1, 0, 0.45),
+        "cloth": (0.2, 6, 0.1, 0, 0.6),
+        "beard": (0.4, 12, 0.1, 0, 0.5),
+        "frame": (2.0, 60, 0, 0, 0),
+    }
+    sizes = np.array([textures[name].shape[:2] for name in _MATERIALS])
+    start = np.concatenate([[0], np.cumsum(sizes.prod(axis=1))[:-1]])
+    return Atlas(
+        texels=np.concatenate([textures[name].reshape(-1, 8) for name in _MATERIALS]),
+        place=np.stack([start, sizes[:, 1], sizes[:, 0]], axis=1).astype(np.int32),
+        finish=np.array([finishes[name] for name in _MATERIALS], np.float32),
+    )
+
+
+def _with_openness(person: Person) -> Person:
+    """Bake, in the resting pose, how open every vertex is to the light from around."""
+    model = head_model()
+    at_rest = pose(person, np.zeros(len(model.names), np.float32), np.zeros(3), np.zeros(3))
+    ignored = np.isin(person.mesh.material, [_MATERIALS.index(name) for name in _NO_OCCLUSION])
+    mesh = person.mesh._replace(no_shadow=ignored.astype(np.uint8))
+    share = openness(at_rest.vertices, at_rest.normals, mesh)
+    head = share[: len(model.neutral)]
+    # Baked behind closed lips, the inside would stay black; it fades with depth when drawn instead.
+    head[np.isin(model.vertex_part, ("teeth", "gums_tongue"))] = 1.0
+    lining = model.vertex_part == "mouth_socket"
+    head[lining] = np.maximum(head[lining], 0.6)
+    eyes = np.isin(model.vertex_part, ("sclera_L", "sclera_R"))
+    head[eyes] = np.clip(1.5 * head[eyes] + 0.25, 0, 0.9)  # lids shade them less than the bake says
+    return Person(**{name: getattr(person, name) for name in Person.__slots__} | {"open_share": share})
+
+
+def _draw_lights(rng: np.random.Generator) -> Lights:
+    """A key lamp, a fill on the other side, a rim from behind in 40 %, and light from around."""
+    side, height = rng.uniform(-1.1, 1.1), rng.uniform(0.1, 1.0)
+    key = [math.sin(side) * math.cos(height), math.sin(height), math.cos(side) * math.cos(height)]
+
+    def warmth(spread: float) -> Float64[np.ndarray, "3"]:
+        warm = rng.uniform(-spread, spread)
+        return np.array([1 + warm, 1, 1 - warm])
+
+    lamps = [(*key, *(warmth(0.12) * rng.uniform(0.8, 1.5)))]
+    other = -math.copysign(1, side) * rng.uniform(0.3, 2.2)
+    fill = np.array([math.sin(other), rng.uniform(-0.1, 0.5), math.cos(other)])
+    lamps.append((*(fill / np.linalg.norm(fill)), *(warmth(0.2) * rng.uniform(0.05, 0.5))))
+    if rng.random() < 0.4:
+        rim = np.array([rng.choice([-1, 1]) * 0.8, 0.3, -0.6])
+        lamps.append((*(rim / np.linalg.norm(rim)), *np.full(3, rng.uniform(0.2, 0.9))))
+
+    around = np.zeros((9, 3))
+    around[0] = rng.uniform(0.18, 0.5) * (1 + rng.normal(0, 0.05, 3))
+    around[1], around[2] = rng.uniform(0.03, 0.22), rng.uniform(-0.05, 0.15)
+    around[3] = rng.normal(0, 0.06)
+    around[4:] = rng.normal(0, 0.02, (5, 1))
+    return Lights(np.array(lamps, np.float32), around.astype(np.float32))

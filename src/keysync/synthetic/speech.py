@@ -1,7 +1,8 @@
 """Text and a voice -> sound whose phones are timed by the synthesiser that made it.
 
-flite is run as a program; espeak-ng through its shared library in a small process of its own, because
-only the library tells when each phone starts. Both are tools of this optional part, not dependencies of the package.
+flite is run as a program; espeak-ng through its shared library (in a small process of its own), because
+only the library tells when each phone starts. Both are tools of this optional part, never linked into
+the package.
 
 Source: CMU flite 2.2 (``-psdur``); espeak-ng 1.51 ``speak_lib.h`` (phoneme events).
 """
@@ -48,31 +49,17 @@ TRAIN_VOICES = (
 )
 TEST_VOICES = ("awb", "en-us+f3")  # never trained on
 
-# An espeak phone may hold two of ours in a row (a vowel and its r), or none: then it lengthens the one before.
+# An espeak phone may be two of ours in a row (a vowel and its r), or none: it then lengthens the one before.
+_ESPEAK_TABLE = """
+0=AA A:=AA A@=AA+R a=AE aa=AE V=AH VR=AH+R @=AX @2=AX @-=AX a#=AX @L=AX+L 3=ER 3:=ER
+O=AO O2=AO O:=AO O@=AO+R o@=AO+R e=EH E=EH e@=EH+R I=IH I2=IH I#=IH IR=IH+R i=IY i:=IY i@=IY+AX i@3=IY+R
+U=UH U@=UH+R u=UW u:=UW eI=EY aI=AY aI2=AY aI@=AY+AX aI3=AY+R aU=AW aU@=AW+R aU3=AW+R OI=OY oU=OW
+p=P b=B m=M f=F v=V T=TH D=DH t=T t#=T t2=T d=D n=N n-=N l=L l^=L L=L s=S z=Z S=SH Z=ZH tS=CH dZ=JH
+k=K g=G N=NG h=HH r=R r-=R w=W w#=W j=Y ?= ;= _=PAU _:=PAU _::=PAU _|=PAU
+"""
 _ESPEAK = {
-    **{"0": "AA", "A:": "AA", "A@": "AA R", "a": "AE", "aa": "AE", "V": "AH", "VR": "AH R"},
-    **{"@": "AX", "@2": "AX", "@-": "AX", "a#": "AX", "@L": "AX L", "3": "ER", "3:": "ER", "O2": "AO"},
-    **{"O:": "AO", "O@": "AO R", "o@": "AO R", "O": "AO", "E": "EH", "e@": "EH R", "e": "EH"},
-    **{"I": "IH", "I2": "IH", "I#": "IH", "IR": "IH R", "i": "IY", "i:": "IY", "i@": "IY AX", "i@3": "IY R"},
-    **{"U": "UH", "U@": "UH R", "u": "UW", "u:": "UW", "eI": "EY", "aI": "AY", "aI2": "AY", "aI@": "AY AX"},
-    **{
-        "aI3": "AY R",
-        "aU": "AW",
-        "aU@": "AW R",
-        "aU3": "AW R",
-        "OI": "OY",
-        "oU": "OW",
-        "T": "TH",
-        "D": "DH",
-        "S": "SH",
-    },
-    **{"Z": "ZH", "tS": "CH", "dZ": "JH", "N": "NG", "j": "Y", "h": "HH", "n-": "N", "r-": "R", "w#": "W"},
-    **{"t#": "T", "t2": "T", "L": "L", "l^": "L", "?": "", ";": "", "_": PAUSE, "_:": PAUSE, "_::": PAUSE},
-    **{"_|": PAUSE},
-    **{
-        name.lower(): name
-        for name in ("P", "B", "M", "F", "V", "T", "D", "N", "L", "S", "Z", "K", "G", "R", "W")
-    },
+    name: tuple(part for part in ours.split("+") if part)
+    for name, _, ours in (entry.partition("=") for entry in _ESPEAK_TABLE.split())
 }
 # Seconds by which an espeak event comes late: a stop's event marks its burst, not its silent closure.
 _ESPEAK_LATE_S = {**dict.fromkeys(("P", "B", "T", "D", "K", "G"), 0.05), "M": 0.01}
@@ -187,7 +174,7 @@ def speak_espeak(text: str, voice: str, *, words_per_minute: int, pitch: int) ->
     for (name, start_s), end_s in zip(events, ends_s, strict=True):
         if name not in _ESPEAK:
             raise InputError(f"{voice}: phone {name!r} of espeak-ng is not in our table; add it to speech.py")
-        for index, part in enumerate(_ESPEAK[name].split()):
+        for index, part in enumerate(_ESPEAK[name]):
             at_s = start_s + (end_s - start_s) * 0.6 * index - _ESPEAK_LATE_S.get(part, 0.0)
             starts.append((part, max(at_s, starts[-1][1])))
     return Utterance(samples, told["rate_hz"], _fill(starts, len(samples) / told["rate_hz"]))

@@ -1,8 +1,15 @@
-"""Train the compact audio encoder on synthetic speech alone: no pictures are needed for this part."""
+"""Train the compact audio encoder on speech that we synthesise: no recordings, exact labels.
+
+``python -m keysync.train.audio OUT --minutes 20 --hours 2.5`` leaves in OUT ``audio.safetensors`` (the
+weights, renewed at every evaluation), ``log.csv``, ``result.json``, and ``speech.npz`` and
+``checkpoint.pt``, from which an interrupted run goes on.
+"""
 
 from __future__ import annotations
 
+import argparse
 import csv
+import json
 import math
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -12,210 +19,369 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Float32, Int, Int16, Int64
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn import functional as F
 
-from keysync.audio.compact import CompactAudioConfig, CompactAudioEncoder
-from keysync.audio.mel import BANDS, log_mel
+from keysync.audio.compact import TOKEN_HOP, CompactAudioConfig, CompactAudioEncoder
+from keysync.audio.mel import log_mel
 from keysync.synthetic.articulate import articulate
-from keysync.synthetic.speech import PHONES, TEST_VOICES, TRAIN_VOICES, Utterance, speak
+from keysync.synthetic.speech import (
+    PAUSE,
+    PHONES,
+    RATE_HZ,
+    TEST_VOICES,
+    TRAIN_VOICES,
+    Phone,
+    Utterance,
+    speak,
+)
 from keysync.synthetic.text import sentence
 
-TOKEN_S = 0.02
 CURVES = ("jaw", "closure", "tuck", "rounding", "stretch", "upper", "lower")
-_SCALE = (0.12, 0.4, 0.3, 0.25, 0.06, 0.06, 0.08)  # typical size of each curve: errors count alike
-_TALK = 71  # first word of this module's random seeds
+CURVE_SCALES = (0.12, 0.40, 0.30, 0.25, 0.06, 0.06, 0.08)  # rough deviations: each then counts alike
+TOKEN_S = TOKEN_HOP / RATE_HZ
+
+_BATCH, _CROP_TOKENS = 32, 100  # 32 pieces of 2 s
+_LEARNING_RATE, _WARM_UP_STEPS = 1e-3, 50
+_EVALUATE_EVERY_MINUTES = 2.5
+_TEST_UTTERANCES = 20  # for each test voice
+_RECORDED_SHARE = 0.5  # of the training speech comes from flite's recorded voices
+_NO_LABEL = -100
 
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """One utterance: its sound as log-mel, and what every 20 ms token should say."""
+    """One utterance and what the network should say about each of its 20 ms."""
 
     voice: str
-    mel: Float32[np.ndarray, "t 80"]
-    phones: Int64[np.ndarray, " s"]
-    curves: Float32[np.ndarray, "s 7"]
-
-
-def labels(utterance: Utterance, seed: int) -> tuple[Int64[np.ndarray, " s"], Float32[np.ndarray, "s 7"]]:
-    """Phone index and mouth curves at the centre of every token."""
-    tokens = -(-len(utterance.samples) // 320)
-    centres = (np.arange(tokens) + 0.5) * TOKEN_S
-    ends = np.array([phone.end_s for phone in utterance.phones])
-    names = np.array([PHONES.index(phone.name) for phone in utterance.phones])
-    phones = names[np.searchsorted(ends, centres).clip(0, len(names) - 1)]
-    rng = np.random.default_rng([_TALK, 1, seed])
-    mouth = articulate(utterance, tokens * TOKEN_S, rng, jaw_gain=1.0, lip_gain=1.0)
-    weights = mouth.weights
-    columns = (
-        weights["jawOpen"],
-        mouth.closure,
-        mouth.tuck,
-        weights["mouthPucker"] + weights["mouthFunnel"],
-        weights["mouthStretch_L"],
-        weights["mouthUpperUp_L"],
-        weights["mouthLowerDown_L"],
-    )
-    at = np.round(centres * mouth.rate_hz).astype(int)
-    return phones.astype(np.int64), np.stack([column[at] for column in columns], axis=1).astype(np.float32)
-
-
-def say(seed: int, voices: tuple[str, ...]) -> Spoken:
-    """Utterance number ``seed`` in one of ``voices``; a third of them over noise or in a room."""
-    rng = np.random.default_rng([_TALK, 0, seed])
-    voice = voices[rng.integers(len(voices))]
-    if voices == TRAIN_VOICES and rng.random() < 0.4:
-        voice = TRAIN_VOICES[rng.integers(3)]  # recorded voices, outnumbered by espeak's, count more
-    utterance = speak(sentence(rng), voice, rng)
-    samples = utterance.samples
-    if rng.random() < 0.3:
-        decay = np.exp(-np.arange(4800) / rng.uniform(300, 1500))
-        echo = rng.normal(size=4800) * decay * rng.uniform(0.02, 0.12)
-        echo[0] = 1
-        samples = np.convolve(samples, echo)[: len(samples)]
-    if rng.random() < 0.4:
-        level = np.sqrt(np.mean(samples**2)) * 10 ** (-rng.uniform(5, 30) / 20)
-        samples = samples + rng.normal(size=len(samples)) * level
-    phones, curves = labels(utterance, seed)
-    mel = log_mel(torch.from_numpy(samples.astype(np.float32))).numpy()
-    return Spoken(voice, mel, phones, curves)
-
-
-def _say_some(task: tuple[int, int, tuple[str, ...]]) -> list[Spoken]:
-    torch.set_num_threads(1)
-    first, count, voices = task
-    return [say(number, voices) for number in range(first, first + count)]
-
-
-def make_speech(hours: float, seed: int, voices: tuple[str, ...], jobs: int) -> list[Spoken]:
-    """About ``hours`` of speech (an utterance lasts 3.5 s on average)."""
-    count = max(1, round(hours * 3600 / 3.5))
-    tasks = [(seed * 1_000_000 + i, min(25, count - i), voices) for i in range(0, count, 25)]
-    with ProcessPoolExecutor(jobs) as pool:
-        return [spoken for part in pool.map(_say_some, tasks) for spoken in part]
+    samples: Int16[np.ndarray, " n"]
+    phones: Int64[np.ndarray, " t"]  # place in PHONES
+    curves: Float32[np.ndarray, "t 7"]  # CURVES, in units of CURVE_SCALES
 
 
 def train_audio(
-    out: Path, *, minutes: float, hours_of_speech: float, seed: int = 1, jobs: int = 2, batch: int = 32
-) -> CompactAudioEncoder:
-    """Train for ``minutes`` and write ``out/audio.safetensors``; ``out/audio.csv`` is the learning curve.
+    out: Path, *, minutes: float, hours_of_speech: float, seed: int, threads: int, jobs: int = 1
+) -> None:
+    """Make the speech, train, evaluate on voices never trained on, write everything to ``out``.
 
-    Cross-entropy over phones (smoothing 0.05) plus twice the squared error of the scaled curves.
+    Args:
+        minutes: of training in all, evaluations included; the learning rate falls to its end by then.
+        hours_of_speech: for training; the test voices' comes on top.
+        threads: for the network.
+        jobs: processes that make speech.
+    Raises:
+        MissingProgram: flite or espeak-ng is not installed.
     """
     out.mkdir(parents=True, exist_ok=True)
-    speech = make_speech(hours_of_speech, seed, TRAIN_VOICES, jobs)
-    judged = {voice: make_speech(0.06, 900 + i, (voice,), jobs) for i, voice in enumerate(TEST_VOICES)}
+    torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    encoder = CompactAudioEncoder(CompactAudioConfig(phones=len(PHONES), curves=len(CURVES)))
-    average = deepcopy(encoder).eval().requires_grad_(False)
-    optimiser = torch.optim.AdamW(encoder.parameters(), 1e-3, weight_decay=0.02)
-    scale = torch.tensor(_SCALE)
-    columns = [f"{voice} {score}" for voice in TEST_VOICES for score in ("phones", *CURVES)]
-    with (out / "audio.csv").open("w", newline="") as file:
-        csv.writer(file).writerow(["minutes", "step", "loss", *columns])
-    begin = time.monotonic()
-    next_look, step, running = 1.0, 0, 0.0
-    while (spent := (time.monotonic() - begin) / 60) < minutes:
-        mel, phones, curves = _batch(speech, rng, batch)
-        fall = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * spent / minutes))
-        for group in optimiser.param_groups:
-            group["lr"] = 1e-3 * min(1.0, (step + 1) / 50) * fall
-        features = encoder.hear(_disturb(mel))
-        known = phones >= 0
-        named = F.cross_entropy(
-            encoder.phones(features).flatten(0, 1), phones.flatten(), ignore_index=-1, label_smoothing=0.05
-        )
-        drawn = ((encoder.curves(features) - curves / scale) ** 2)[known].mean()
-        loss = named + 2 * drawn
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
-        optimiser.step()
+    speech = _speech(out / "speech.npz", hours_of_speech, seed, jobs)
+    train = [item for item in speech if item.voice not in TEST_VOICES]
+    test = [item for item in speech if item.voice in TEST_VOICES]
+    hours = sum(len(item.samples) for item in train) / RATE_HZ / 3600
+    print(f"{len(train)} utterances, {hours:.2f} h to train; {len(test)} to test", flush=True)
+
+    network = CompactAudioEncoder(CompactAudioConfig(phones=len(PHONES), curves=len(CURVES)))
+    average = deepcopy(network).requires_grad_(False)
+    matrices = [weight for weight in network.parameters() if weight.ndim > 1]
+    vectors = [weight for weight in network.parameters() if weight.ndim <= 1]
+    optimiser = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": 0.02}, {"params": vectors, "weight_decay": 0.0}],
+        lr=_LEARNING_RATE,
+    )
+    step, spent_s, mean_loss = 0, 0.0, math.nan
+    checkpoint = out / "checkpoint.pt"
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        network.load_state_dict(saved["network"])
+        average.load_state_dict(saved["average"])
+        optimiser.load_state_dict(saved["optimiser"])
+        step, spent_s, mean_loss = saved["step"], saved["spent_s"], saved["mean_loss"]
+        print(f"going on from step {step}", flush=True)
+
+    started_s = time.monotonic() - spent_s
+    evaluate_at_s = spent_s + 60 * min(_EVALUATE_EVERY_MINUTES, minutes)
+    while spent_s < 60 * minutes:
+        _set_learning_rate(optimiser, step, spent_s / (60 * minutes))
+        loss = _step(network, optimiser, train, [seed, step])
         step += 1
+        _follow(average, network, step)
+        mean_loss = loss if math.isnan(mean_loss) else 0.98 * mean_loss + 0.02 * loss
+        spent_s = time.monotonic() - started_s
+        if spent_s >= min(evaluate_at_s, 60 * minutes):
+            standardise(average, train)
+            scores = evaluate(average, test)
+            _report(out, spent_s / 60, step, mean_loss, scores)
+            save_file(average.state_dict(), out / "audio.safetensors.part")
+            (out / "audio.safetensors.part").replace(out / "audio.safetensors")
+            spent_s = time.monotonic() - started_s
+            states = {"network": network.state_dict(), "average": average.state_dict()}
+            counts = {"step": step, "spent_s": spent_s, "mean_loss": mean_loss}
+            torch.save(
+                {**states, **counts, "optimiser": optimiser.state_dict()}, checkpoint.with_suffix(".part")
+            )
+            checkpoint.with_suffix(".part").replace(checkpoint)
+            evaluate_at_s += 60 * _EVALUATE_EVERY_MINUTES
+
+
+def evaluate(network: CompactAudioEncoder, spoken: list[Spoken]) -> dict[str, dict[str, float]]:
+    """By voice: share of 20 ms whose phone is named rightly, and Pearson's r of each curve."""
+    scores = {}
+    for voice in sorted({item.voice for item in spoken}):
+        items = [item for item in spoken if item.voice == voice]
         with torch.no_grad():
-            keep = min(0.995, step / (step + 10))
-            torch._foreach_lerp_(list(average.parameters()), list(encoder.parameters()), 1 - keep)
-        running += (float(loss.detach()) - running) * max(0.02, 1 / step)
-        if spent > next_look:
-            next_look += 2.0
-            _save(average, speech, out)
-            scores = [score for voice in TEST_VOICES for score in evaluate(average, judged[voice])]
-            with (out / "audio.csv").open("a", newline="") as file:
-                csv.writer(file).writerow([round(spent, 1), step, *(round(v, 3) for v in (running, *scores))])
-    _save(average, speech, out)
-    return average
+            told = [network.heads(_float(item.samples)[None]) for item in items]
+        named = torch.cat([phones[0].argmax(1) for phones, _ in told]).numpy()
+        drawn = torch.cat([curves[0] for _, curves in told]).numpy()
+        true_curves = np.concatenate([item.curves for item in items])
+        scores[voice] = {"phones": float((named == np.concatenate([item.phones for item in items])).mean())}
+        for index, name in enumerate(CURVES):
+            scores[voice][name] = _pearson(drawn[:, index], true_curves[:, index])
+    return scores
+
+
+def _pearson(a: Float32[np.ndarray, " t"], b: Float32[np.ndarray, " t"]) -> float:
+    if a.std() == 0 or b.std() == 0:
+        return 0.0  # a text without any f or v has no tuck to follow
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def standardise(network: CompactAudioEncoder, spoken: list[Spoken]) -> None:
+    """Set the network's feature mean and deviation to those over a sample of the training set."""
+    network.feature_mean.zero_()
+    network.feature_std.fill_(1.0)
+    with torch.no_grad():
+        sample = spoken[:: max(1, len(spoken) // 100)]
+        features = torch.cat([network(_float(item.samples)) for item in sample])
+    network.feature_mean.copy_(features.mean(0))
+    network.feature_std.copy_(features.std(0).clamp(min=1e-3))
+
+
+def make_spoken(voice: str, seed: list[int]) -> Spoken:
+    """Say one random sentence, with up to 0.8 s of silence around it, and label it by the mouth's rules."""
+    rng = np.random.default_rng(seed)
+    heard = _surround(speak(sentence(rng), voice, rng), *rng.uniform(0.0, 0.8, 2))
+    tokens = len(heard.samples) // TOKEN_HOP
+    times_s = (np.arange(tokens) + 0.5) * TOKEN_S
+    mouth = articulate(heard, heard.duration_s, rng, jaw_gain=1.0, lip_gain=1.0)
+    weights = mouth.weights
+    rounding = weights["mouthPucker"] + weights["mouthFunnel"]
+    lips = (weights["mouthStretch_L"], weights["mouthUpperUp_L"], weights["mouthLowerDown_L"])
+    curves = (weights["jawOpen"], mouth.closure, mouth.tuck, rounding, *lips)
+    drawn = np.stack([np.interp(times_s, mouth.times_s, curve) for curve in curves], axis=1)
+    ends_s = np.array([phone.end_s for phone in heard.phones])
+    labels = np.array([PHONES.index(phone.name) for phone in heard.phones])
+    return Spoken(
+        voice=voice,
+        samples=np.round(heard.samples[: tokens * TOKEN_HOP] * 32767).astype(np.int16),
+        phones=labels[np.searchsorted(ends_s, times_s).clip(max=len(labels) - 1)].astype(np.int64),
+        curves=(drawn / CURVE_SCALES).astype(np.float32),
+    )
+
+
+def _surround(utterance: Utterance, before_s: float, after_s: float) -> Utterance:
+    before, after = int(before_s * RATE_HZ), int(after_s * RATE_HZ)
+    late_s = before / RATE_HZ
+    phones = tuple(Phone(p.name, p.start_s + late_s, p.end_s + late_s) for p in utterance.phones)
+    if phones[0].name == PAUSE:
+        phones = (Phone(PAUSE, 0.0, phones[0].end_s), *phones[1:])
+    elif before:
+        phones = (Phone(PAUSE, 0.0, late_s), *phones)
+    return Utterance(np.pad(utterance.samples, (before, after)), RATE_HZ, phones)
+
+
+def _speech(path: Path, hours: float, seed: int, jobs: int) -> list[Spoken]:
+    if path.exists():
+        return _load_speech(path)
+    rng = np.random.default_rng([seed, 1])
+    # An utterance lasts 4.8 s on average, silence included.
+    voices = [_draw_voice(rng) for _ in range(max(1, round(hours * 750)))]
+    voices += [voice for voice in TEST_VOICES for _ in range(_TEST_UTTERANCES)]
+    seeds = [[seed, 2, index] for index in range(len(voices))]
+    if jobs == 1:
+        spoken = list(map(make_spoken, voices, seeds))
+    else:
+        with ProcessPoolExecutor(jobs) as pool:
+            spoken = list(pool.map(make_spoken, voices, seeds, chunksize=8))
+    part = path.with_suffix(".part.npz")
+    np.savez(
+        part,
+        voices=np.array([item.voice for item in spoken]),
+        tokens=np.array([len(item.phones) for item in spoken]),
+        samples=np.concatenate([item.samples for item in spoken]),
+        phones=np.concatenate([item.phones for item in spoken]),
+        curves=np.concatenate([item.curves for item in spoken]),
+    )
+    part.replace(path)
+    return spoken
+
+
+def _load_speech(path: Path) -> list[Spoken]:
+    with np.load(path) as held:
+        tokens = held["tokens"]
+        voices = [str(voice) for voice in held["voices"]]
+        cuts = np.cumsum(tokens)[:-1]
+        samples = np.split(held["samples"], cuts * TOKEN_HOP)
+        phones, curves = np.split(held["phones"], cuts), np.split(held["curves"], cuts)
+    return [Spoken(*parts) for parts in zip(voices, samples, phones, curves, strict=True)]
+
+
+def _draw_voice(rng: np.random.Generator) -> str:
+    recorded = [voice for voice in TRAIN_VOICES if not voice.startswith("en-")]
+    built = [voice for voice in TRAIN_VOICES if voice.startswith("en-")]
+    return str(rng.choice(recorded if rng.random() < _RECORDED_SHARE else built))
+
+
+def _step(
+    network: CompactAudioEncoder, optimiser: torch.optim.Optimizer, train: list[Spoken], seed: list[int]
+) -> float:
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(int(rng.integers(2**31)))  # the augmentation's draws
+    samples, phones, curves = _batch(train, rng)
+    hidden = network.hidden(augment_mel(log_mel(augment_sound(samples))))
+    naming = F.cross_entropy(
+        network.phones(hidden).flatten(0, 1), phones.flatten(), ignore_index=_NO_LABEL, label_smoothing=0.05
+    )
+    labelled = (phones != _NO_LABEL)[..., None]
+    drawing = ((network.curves(hidden) - curves).square() * labelled).mean()
+    loss = naming + 2 * drawing
+    optimiser.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimiser.step()
+    return float(loss.detach())
+
+
+def _batch(
+    spoken: list[Spoken], rng: np.random.Generator
+) -> tuple[Float[Tensor, "b n"], Int[Tensor, "b t"], Float[Tensor, "b t 7"]]:
+    samples = torch.zeros(_BATCH, _CROP_TOKENS * TOKEN_HOP)
+    phones = torch.full((_BATCH, _CROP_TOKENS), _NO_LABEL)
+    curves = torch.zeros(_BATCH, _CROP_TOKENS, len(CURVES))
+    for row, index in enumerate(rng.integers(0, len(spoken), _BATCH)):
+        item = spoken[index]
+        start = int(rng.integers(0, max(len(item.phones) - _CROP_TOKENS, 0) + 1))
+        count = min(_CROP_TOKENS, len(item.phones) - start)
+        piece = item.samples[start * TOKEN_HOP : (start + count) * TOKEN_HOP]
+        samples[row, : len(piece)] = _float(piece)
+        phones[row, :count] = torch.from_numpy(item.phones[start : start + count])
+        curves[row, :count] = torch.from_numpy(item.curves[start : start + count])
+    return samples, phones, curves
+
+
+def augment_sound(samples: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
+    """Rooms, other talkers, hiss and level, drawn for each row from torch's own generator."""
+    rows, length = samples.shape
+    level = samples.square().mean(1, keepdim=True).sqrt() + 1e-4
+
+    def chance(share: float) -> Tensor:
+        return (torch.rand(rows, 1) < share).float()
+
+    # A room is noise that dies away over 0.1 to 0.5 s, after the direct sound.
+    echo_s = torch.empty(rows, 1).uniform_(0.1, 0.5)
+    age_s = torch.arange(RATE_HZ // 2)[None] / RATE_HZ
+    room = torch.randn(rows, RATE_HZ // 2) * torch.exp(-6.9 * age_s / echo_s)
+    room = room / room.square().sum(1, keepdim=True).sqrt() * torch.empty(rows, 1).uniform_(0.1, 0.7)
+    size = length + room.shape[1]
+    echo = torch.fft.irfft(torch.fft.rfft(samples, size) * torch.fft.rfft(room, size), size)[:, :length]
+    heard = samples + chance(0.35) * echo
+
+    talkers = samples.roll(1, 0) * (level / level.roll(1, 0)).clamp(max=3.0)
+    heard = heard + chance(0.2) * talkers * _decibels(rows, -25.0, -8.0)
+    hiss = torch.fft.rfft(torch.randn(rows, length))
+    tilt = torch.arange(1, hiss.shape[1] + 1)[None] ** -torch.empty(rows, 1).uniform_(0.0, 1.0)
+    hiss = torch.fft.irfft(hiss * tilt, length)
+    hiss = hiss / hiss.square().mean(1, keepdim=True).sqrt()
+    heard = heard + chance(0.5) * hiss * level * _decibels(rows, -40.0, -5.0)
+    return torch.as_tensor(heard * _decibels(rows, -20.0, 6.0))
+
+
+def augment_mel(mel: Float[Tensor, "b t 80"]) -> Float[Tensor, "b t 80"]:
+    """Other throats, microphones and gaps: warp and tilt the bands, raise the floor, mask stripes."""
+    rows, frames, bands = mel.shape
+    scale, offset = torch.empty(rows, 1).uniform_(0.88, 1.13), torch.empty(rows, 1).uniform_(-3, 3)
+    place = (torch.arange(bands) * scale + offset).clamp(0, bands - 1.001)
+    lower = place.long()
+    share = (place - lower)[:, None]
+    below = mel.gather(2, lower[:, None].expand(rows, frames, bands))
+    above = mel.gather(2, (lower + 1)[:, None].expand(rows, frames, bands))
+    mel = below * (1 - share) + above * share
+
+    mel = mel + F.interpolate(torch.randn(rows, 1, 6) * 0.7, size=bands, mode="linear")
+    floor = torch.empty(rows, 1, 1).uniform_(-11.5, -5.0) + 0.6 * torch.randn(rows, frames, bands)
+    mel = torch.where(torch.rand(rows, 1, 1) < 0.5, torch.logaddexp(mel, floor), mel)
+    mean = mel.mean((1, 2), keepdim=True)
+    in_bands, in_time = _stripe(rows, bands, 10)[:, None, :], _stripe(rows, frames, 8)[:, :, None]
+    return torch.where(in_bands | in_time, mean, mel)
+
+
+def _stripe(rows: int, length: int, widest: int) -> Tensor:
+    """In half of the rows, a stretch of 2 to ``widest`` cells."""
+    start = torch.randint(0, length, (rows, 1))
+    width = torch.randint(2, widest + 1, (rows, 1)) * (torch.rand(rows, 1) < 0.5)
+    cell = torch.arange(length)[None]
+    return (cell >= start) & (cell < start + width)
+
+
+def _decibels(rows: int, lowest: float, highest: float) -> Tensor:
+    return torch.as_tensor(10 ** (torch.empty(rows, 1).uniform_(lowest, highest) / 20))
+
+
+def _float(samples: Int16[np.ndarray, " n"]) -> Float[Tensor, " n"]:
+    return torch.from_numpy(samples.astype(np.float32) / 32767)
+
+
+def _set_learning_rate(optimiser: torch.optim.Optimizer, step: int, share_done: float) -> None:
+    fall = 0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * min(1.0, share_done)))
+    for group in optimiser.param_groups:
+        group["lr"] = _LEARNING_RATE * min(1.0, (step + 1) / _WARM_UP_STEPS) * fall
 
 
 @torch.no_grad()
-def evaluate(encoder: CompactAudioEncoder, speech: list[Spoken]) -> list[float]:
-    """Share of tokens whose phone is named rightly, then Pearson's r of each curve."""
-    right, wanted, drawn = [], [], []
-    for spoken in speech:
-        features = encoder.hear(torch.from_numpy(spoken.mel)[None])[0]
-        right.append(encoder.phones(features).argmax(dim=-1).numpy() == spoken.phones)
-        wanted.append(spoken.curves)
-        drawn.append(encoder.curves(features).numpy())
-    truth, guess = np.concatenate(wanted), np.concatenate(drawn)
-    correlations = [float(np.corrcoef(truth[:, i], guess[:, i])[0, 1]) for i in range(truth.shape[1])]
-    return [float(np.concatenate(right).mean()), *correlations]
+def _follow(average: CompactAudioEncoder, network: CompactAudioEncoder, step: int) -> None:
+    """Move the running average of the weights, slowly once there is something to average."""
+    keep = min(0.998, step / (step + 15))
+    for mean, weight in zip(average.parameters(), network.parameters(), strict=True):
+        mean.lerp_(weight, 1 - keep)
 
 
-@torch.no_grad()
-def _save(encoder: CompactAudioEncoder, speech: list[Spoken], out: Path) -> None:
-    """Standardise the features on the training speech, then write the weights in half precision."""
-    features = torch.cat([encoder.hear(torch.from_numpy(s.mel)[None])[0] for s in speech[:200]])
-    encoder.feature_mean.copy_(features.mean(dim=0))  # type: ignore[operator]
-    encoder.feature_deviation.copy_(features.std(dim=0) + 1e-3)  # type: ignore[operator]
-    tensors = {name: value.half().contiguous() for name, value in encoder.state_dict().items()}
-    partial = out / "audio.partial"
-    save_file(tensors, partial)
-    partial.replace(out / "audio.safetensors")
+def _report(out: Path, minutes: float, step: int, loss: float, scores: dict[str, dict[str, float]]) -> None:
+    row = {"minutes": round(minutes, 2), "step": step, "loss": round(loss, 4)}
+    row |= {
+        f"{voice} {name}": round(r, 4) for voice, by_name in scores.items() for name, r in by_name.items()
+    }
+    path = out / "log.csv"
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, row)
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+    (out / "result.json").write_text(json.dumps(row, indent=1) + "\n")
+    print("  ".join(f"{name} {number}" for name, number in row.items()), flush=True)
 
 
-def _batch(speech: list[Spoken], rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """``count`` stretches of 2 s; labels past an utterance's end are -1."""
-    tokens = 100
-    mels, phones, curves = [], [], []
-    for index in rng.integers(len(speech), size=count):
-        spoken = speech[index]
-        start = int(rng.integers(max(len(spoken.phones) - tokens, 0) + 1))
-        mel, phone, curve = (
-            spoken.mel[2 * start : 2 * (start + tokens)],
-            spoken.phones[start : start + tokens],
-            spoken.curves[start : start + tokens],
-        )
-        missing = tokens - len(phone)
-        mels.append(np.pad(mel, ((0, 2 * missing), (0, 0)), constant_values=float(mel.min())))
-        phones.append(np.pad(phone, (0, missing), constant_values=-1))
-        curves.append(np.pad(curve, ((0, missing), (0, 0))))
-    stacked = (np.stack(mels), np.stack(phones), np.stack(curves))
-    return tuple(torch.from_numpy(part) for part in stacked)  # type: ignore[return-value]
+def main() -> None:
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(prog="python -m keysync.train.audio", description=__doc__)
+    parser.add_argument("out", type=Path, help="folder for weights, logs and speech")
+    parser.add_argument("--minutes", type=float, default=20.0, help="of training")
+    parser.add_argument("--hours", type=float, default=2.5, help="of speech")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1, help="for the network")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that make speech")
+    args = parser.parse_args()
+    train_audio(
+        args.out,
+        minutes=args.minutes,
+        hours_of_speech=args.hours,
+        seed=args.seed,
+        threads=args.threads,
+        jobs=args.jobs,
+    )
 
 
-def _disturb(mel: Float[Tensor, "b t 80"]) -> Float[Tensor, "b t 80"]:
-    """Other voices, rooms, microphones and levels, as far as log-mel can be bent to look like them."""
-    count, length, _ = mel.shape
-    bands = torch.arange(BANDS)
-    # A longer or shorter vocal tract moves the bands.
-    place = bands * torch.empty(count, 1).uniform_(0.88, 1.13) + torch.empty(count, 1).uniform_(-3, 3)
-    place = place.clamp(0, BANDS - 1.001)
-    low = place.long()[:, None].expand(-1, length, -1)
-    share = (place - place.floor())[:, None]
-    mel = mel.gather(2, low) * (1 - share) + mel.gather(2, low + 1) * share
-    tilt = F.interpolate(torch.randn(count, 1, 6) * 0.7, size=BANDS, mode="linear")
-    level = torch.empty(count, 1, 1).uniform_(-3.5, 2.0)
-    mel = mel + tilt + level
-    floor = torch.empty(count, 1, 1).uniform_(-11.5, -5.0) + 0.6 * torch.randn(count, length, BANDS)
-    noisy = torch.rand(count, 1, 1) < 0.5
-    mel = torch.where(noisy, torch.logaddexp(mel, floor), mel).clamp(min=math.log(1e-5))
-    for row in mel:
-        if torch.rand(()) < 0.5:
-            band = int(torch.randint(0, BANDS - 10, ()))
-            row[:, band : band + int(torch.randint(2, 10, ()))] = row.mean()
-        if torch.rand(()) < 0.5:
-            moment = int(torch.randint(0, length - 10, ()))
-            row[moment : moment + int(torch.randint(2, 8, ()))] = row.mean()
-    return mel
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Pixels to latents and back."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+# Brings Stable Video Diffusion's latents to a deviation near 1 (Rombach et al. 2022, arXiv:2112.10752).
+LATENT_SCALE = 0.18215
+
+
+@runtime_checkable
+class Autoencoder(Protocol):
+    """What every autoencoder offers; latents have a deviation near 1."""
+
+    @property
+    def channels(self) -> int:
+        """Numbers per latent cell."""
+        ...
+
+    @property
+    def factor(self) -> int:
+        """Pixels on a side of a latent cell."""
+        ...
+
+    def encode(
+        self, images: Float[Tensor, "n 3 H W"], generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n c h w"]:
+        """Images in -1..1 to latents; with a generator, a random draw where the encoder is random."""
+        ...
+
+    def decode(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 H W"]:
+        """Latents to images, about -1..1, not clipped."""
+        ...
+
+
+class TemporalAutoencoder(nn.Module):
+    """Stable Video Diffusion's autoencoder; the defaults are its sizes.
+
+    Every frame is decoded by itself. Its temporal convolutions then see nothing but padding, which is how
+    the reference trained and ran it; frames can be decoded in any order and batch.
+    """
+
+    channels = 4
+
+    def __init__(
+        self, widths: tuple[int, ...] | list[int] = (128, 256, 512, 512), blocks: int = 2, rows: int = 4
+    ) -> None:
+        """``blocks`` residual blocks at each size (one more in the decoder); ``rows`` images at once."""
+        super().__init__()
+        # Here and not above: the compact model never pays for this import.
+        from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
+
+        self.factor = 2 ** (len(widths) - 1)
+        self.rows = rows
+        self.vae = AutoencoderKLTemporalDecoder(
+            down_block_types=["DownEncoderBlock2D"] * len(widths),
+            block_out_channels=list(widths),
+            layers_per_block=blocks,
+            latent_channels=self.channels,
+            scaling_factor=LATENT_SCALE,
+        )
+
+    def encode(
+        self, images: Float[Tensor, "n 3 H W"], generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n c h w"]:
+        """Images in -1..1 to scaled latents: the likeliest ones, or a draw if there is a generator."""
+        parts = []
+        for part in torch.split(images.to(self.vae.dtype), self.rows):
+            posterior = self.vae.encode(part).latent_dist
+            parts.append(posterior.mode() if generator is None else posterior.sample(generator))
+        return torch.cat(parts).to(images) * LATENT_SCALE
+
+    def decode(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 H W"]:
+        """Scaled latents to images, about -1..1, not clipped."""
+        parts = torch.split((latents / LATENT_SCALE).to(self.vae.dtype), self.rows)
+        return torch.cat([self.vae.decode(part, num_frames=1).sample for part in parts]).to(latents)

@@ -1,0 +1,226 @@
+"""The command line: parse, call the pipeline, report."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from keysync.errors import ConfigError, KeySyncError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Lip-sync a video to a new speech track; nothing but the mouth changes.",
+)
+models_app = typer.Typer(help="What is installed: sizes, licences, hashes.", invoke_without_command=True)
+app.add_typer(models_app, name="models")
+console, errors = Console(), Console(stderr=True)
+
+Codec = StrEnum("Codec", {name: name for name in ("h264", "hevc", "av1", "ffv1")})
+Length = StrEnum("Length", {name: name for name in ("video", "audio", "shortest")})
+Device = StrEnum("Device", {name: name for name in ("auto", "cpu", "cuda", "mps")})
+
+
+@app.callback()
+def settings(
+    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
+) -> None:
+    """Options of every command."""
+    # Read back by ``main``: errors are handled where no context is left.
+    os.environ["KEYSYNC_DEBUG"] = "1" if debug else ""
+    os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder greets every file with a page of text
+
+
+@app.command()
+def sync(
+    video: Annotated[Path, typer.Argument(help="The video whose mouth shall move.")],
+    audio: Annotated[Path, typer.Argument(help="The new speech; any file with sound.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where to write; .mp4, .mkv, .mov …")],
+    model: Annotated[str, typer.Option(help="auto, compact, full, or a model folder.")] = "auto",
+    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
+    seed: Annotated[int, typer.Option(help="Same seed, same film.")] = 23,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps per stage; the model's own if absent.")] = None,
+    length: Annotated[Length, typer.Option(help="What decides how long the result is.")] = Length.video,
+    video_codec: Annotated[Codec, typer.Option(help="ffv1 is lossless and needs .mkv.")] = Codec.h264,
+    crf: Annotated[int | None, typer.Option(help="Quality of the codec: lower is better.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write a report: spans, boxes, times.")] = None,
+) -> None:
+    """Make the mouth in VIDEO say AUDIO."""
+    from keysync.config import SyncConfig
+
+    config = SyncConfig(
+        seed=seed, steps=steps, length=length.value, video_codec=video_codec.value, crf=crf
+    )  # fmt: skip
+    if json is not None and not json.parent.is_dir():
+        raise ConfigError(f"{json}: its folder does not exist; make it first")
+    _sync(video, audio, output, model, device.value, config, json)
+
+
+def _sync(
+    video: Path, audio: Path, output: Path, model: str, device: str, config: object, json: Path | None
+) -> None:
+    from keysync.config import SyncConfig
+    from keysync.models import load_models
+    from keysync.pipeline import sync_file
+
+    assert isinstance(config, SyncConfig)
+    begin = time.monotonic()
+    with console.status("loading the model"):
+        models = load_models(model, device)
+    if model == "auto" and models.name == "compact":
+        console.print("Model: compact (the full weights are not installed; see 'keysync models')")
+    with _bar("frames") as advance:
+        report = sync_file(video, audio, output, models=models, config=config, on_progress=advance)
+    spent = time.monotonic() - begin
+    if json is not None:
+        report.write(json)
+    if report.speech_cut_s > 0.05:
+        errors.print(
+            f"warning: the speech is {float(report.speech_cut_s):.2f} s longer than the picture; "
+            "that end is cut (--length audio keeps it)",
+            style="yellow",
+        )
+    passed = report.frames - report.synced
+    console.print(
+        f"{output}: {report.frames} frames ({float(report.end - report.start):.2f} s), "
+        f"{report.synced} synced" + (f", {passed} without a face left as they were" if passed else "")
+        + f"; {spent:.1f} s with the {models.name} model on {models.device}",
+        soft_wrap=True,
+    )  # fmt: skip
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where to write.")] = Path("out/demo.mp4"),
+) -> None:
+    """Sync the drawn sample that ships with KeySync."""
+    from keysync.config import SyncConfig
+
+    sample = Path(__file__).parents[1] / "sample"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    _sync(sample / "head.mp4", sample / "speech.wav", output, "compact", "cpu", SyncConfig(), None)
+
+
+@models_app.callback()
+def models(context: typer.Context) -> None:
+    """List model files; 'fetch' gets what is missing."""
+    if context.invoked_subcommand is not None:
+        return
+    from keysync.checkpoints import cache_folder, installed
+    from keysync.models import COMPACT, model_folder
+
+    table = Table("file", "MB", "licence", "SHA-256", "where")
+    for row in installed():
+        place = str(row.path) if row.path else "not installed: keysync models fetch"
+        table.add_row(row.name, f"{row.size / 1e6:.1f}", row.licence, row.sha256[:12], place)
+    import json
+
+    hashes = json.loads((COMPACT / "model.json").read_text())["sha256"]
+    for name, digest in hashes.items():
+        path = COMPACT / name
+        table.add_row(f"compact/{name}", f"{path.stat().st_size / 1e6:.1f}", "Apache-2.0", digest[:12], str(path))
+    console.print(table)
+    console.print(f"Model used by --model auto: {model_folder('auto').name}; cache: {cache_folder()}", soft_wrap=True)
+
+
+@models_app.command()
+def fetch() -> None:
+    """Get the face models (Apache-2.0) into the cache; verified by hash."""
+    from keysync.checkpoints import installed, model_file
+
+    for row in installed():
+        console.print(str(model_file(row.name)), soft_wrap=True)
+
+
+@app.command()
+def synth(
+    out: Annotated[Path, typer.Argument(help="Folder for the clips.")],
+    clips: Annotated[int, typer.Option(help="How many people to draw.")] = 10,
+    seed: Annotated[int, typer.Option(help="Same seed, same clips.")] = 1,
+    size: Annotated[int, typer.Option(help="Pixels a side.")] = 512,
+    seconds: Annotated[float, typer.Option(help="Length of each clip.")] = 4.0,
+    jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
+) -> None:
+    """Draw talking heads with exact labels (needs the 'synthetic' extra, flite and espeak-ng)."""
+    with _needs("synthetic"):
+        from keysync.synthetic.make import make_clips, plan_clips
+    plans = plan_clips(clips, seed, split="train", size=(size, size), seconds=seconds, framing="head")
+    with _bar("clips") as advance:
+        for count, _ in enumerate(make_clips(plans, out, jobs), 1):
+            advance(count, clips)
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Argument(help="Working folder; run again to go on.")],
+    clips: Annotated[int | None, typer.Option(help="People to draw.")] = None,
+    keyframe_steps: Annotated[int | None, typer.Option(help="Steps of stage one.")] = None,
+    interpolation_steps: Annotated[int | None, typer.Option(help="Steps of stage two.")] = None,
+    decoder_steps: Annotated[int | None, typer.Option(help="Steps of the decoder.")] = None,
+    speech_hours: Annotated[float | None, typer.Option(help="Speech for the audio encoder.")] = None,
+    audio_minutes: Annotated[float | None, typer.Option(help="Training time of the audio encoder.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Processes that draw.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything.")] = None,
+) -> None:
+    """Train the compact model from seeds alone; the folder OUT/model works with --model."""
+    given = {name: value for name, value in locals().items() if name != "out" and value is not None}
+    with _needs("synthetic"):
+        from keysync.train.compact import Plan, train_compact
+    folder = train_compact(out, Plan(**given), say=lambda line: console.print(line, highlight=False))
+    console.print(f"{folder}: done; try 'keysync sync … --model {folder}'", soft_wrap=True)
+
+
+@contextmanager
+def _needs(extra: str):  # type: ignore[no-untyped-def]
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{error.name} is not installed; run pip install 'keysync[{extra}]'") from error
+
+
+@contextmanager
+def _bar(unit: str):  # type: ignore[no-untyped-def]
+    """A progress bar with time left; yields the function to call with (done, total or None)."""
+    columns = (TextColumn(unit), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True) as progress:
+        task = progress.add_task(unit, total=None)
+
+        def advance(done: int, total: int | None) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield advance
+
+
+def main() -> None:
+    """Entry point: every error of ours is one line and its exit code; others are bugs and keep their trace."""
+    handler = RichHandler(console=errors, show_time=False, show_path=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    run: Callable[..., object] = app
+    try:
+        run(standalone_mode=False)
+    except KeySyncError as error:
+        if os.environ.get("KEYSYNC_DEBUG"):
+            raise
+        errors.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        errors.print("stopped; nothing was written")
+        sys.exit(130)

@@ -1,0 +1,182 @@
+"""From seeds to the compact model's folder: draw, listen, prepare, train, pack."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from keysync.audio.compact import CompactAudioConfig, CompactAudioEncoder
+from keysync.checkpoints import load_into, model_file
+from keysync.diffusion.compact_autoencoder import CompactAutoencoder, CompactAutoencoderConfig
+from keysync.diffusion.compact_unet import CompactUNet, CompactUNetConfig
+from keysync.errors import ConfigError
+from keysync.face.crop import Framing
+from keysync.face.detect import FaceDetector
+from keysync.face.mesh import FaceMesh
+from keysync.face.track import FaceTracker
+from keysync.generate.layout import Layout
+from keysync.train.autoencoder import fit_components, train_decoder
+from keysync.train.dataset import CROP, load_clips, prepare_folder
+from keysync.train.loop import TrainConfig, train_stage
+
+log = logging.getLogger(__name__)
+HELD_OUT = 12  # prepared clips, the last ones, that no network learns from
+SAMPLING = {"sigma_max": 20.0, "sigma_min": 0.05, "rho": 3.0, "steps": 2, "audio_guidance": 1.5, "rows": 2}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """How much of everything; the defaults are what the shipped weights were made with."""
+
+    seed: int = 1
+    clips: int = 220
+    seconds: float = 2.8  # of every clip
+    speech_hours: float = 3.0
+    audio_minutes: float = 26.0
+    decoder_steps: int = 1500
+    keyframe_steps: int = 4000
+    interpolation_steps: int = 1200
+    jobs: int = 2
+
+
+def train_compact(out: Path, plan: Plan, say: Callable[[str], None] = log.info) -> Path:
+    """Make the compact model under ``out``; a part that is finished is not made again.
+
+    Returns:
+        the model folder, ``out / "model"``.
+    Raises:
+        MissingProgram: a synthesiser is not installed.
+    """
+    from keysync.synthetic.make import make_clips, plan_clips
+    from keysync.train.audio import train_audio
+
+    out.mkdir(parents=True, exist_ok=True)
+    record = out / "plan.json"
+    if record.exists() and json.loads(record.read_text()) != asdict(plan):
+        raise ConfigError(f"{out}: holds another plan's work ({record.name} differs); choose another folder")
+    record.write_text(json.dumps(asdict(plan), indent=1) + "\n")
+
+    say(f"1/6 draw {plan.clips} clips of {plan.seconds} s")
+    plans = plan_clips(
+        plan.clips, plan.seed, split="train", size=(384, 384), seconds=plan.seconds, framing="face"
+    )
+    for count, _ in enumerate(make_clips(plans, out / "clips", plan.jobs), 1):
+        if count % 20 == 0:
+            say(f"    {count} of {plan.clips}")
+
+    say(f"2/6 audio encoder: {plan.speech_hours} h of speech, {plan.audio_minutes} min")
+    if not (out / "audio" / "done").exists():
+        train_audio(
+            out / "audio", minutes=plan.audio_minutes, hours_of_speech=plan.speech_hours, seed=plan.seed,
+            jobs=plan.jobs,
+        )  # fmt: skip
+        (out / "audio" / "done").touch()
+
+    say("3/6 find, align and crop the faces")
+    prepare(out)
+    say(f"4/6 autoencoder: {plan.decoder_steps} steps")
+    train_autoencoder(out, plan)
+    say(f"5/6 keyframes: {plan.keyframe_steps} steps")
+    train_network(out, "keyframes", plan)
+    say(f"6/6 interpolation: {plan.interpolation_steps} steps")
+    train_network(out, "interpolation", plan)
+    return pack(out)
+
+
+def _audio(out: Path) -> CompactAudioEncoder:
+    path = out / "audio" / "audio.safetensors"
+    state = load_file(path)
+    config = CompactAudioConfig(phones=len(state["phones.bias"]), curves=len(state["curves.bias"]))
+    encoder = CompactAudioEncoder(config)
+    load_into(encoder, state, path)
+    return encoder.eval().requires_grad_(False)
+
+
+def prepare(out: Path) -> None:
+    """Crop every drawn clip as the pipeline would."""
+    tracker = FaceTracker(
+        FaceDetector(model_file("face_detection_full_range_sparse.tflite")),
+        FaceMesh(model_file("face_landmark.tflite")),
+    )
+    cells = CompactUNetConfig().cells
+    for _ in prepare_folder(out / "clips", out / "prepared", tracker, Framing(), _audio(out), cells):
+        pass
+
+
+def train_autoencoder(out: Path, plan: Plan) -> None:
+    """Components, then the decoder."""
+    clips = load_clips(out / "prepared")
+    network = CompactAutoencoder(CompactAutoencoderConfig())
+    torch.manual_seed(plan.seed)
+    fit_components(network, clips[:-HELD_OUT], plan.seed)
+    folder = out / "autoencoder"
+    network = train_decoder(
+        network, clips[:-HELD_OUT], clips[-HELD_OUT:], folder, steps=plan.decoder_steps, seed=plan.seed
+    )
+    save_half(network, out / "model" / "autoencoder.safetensors")
+
+
+def train_network(out: Path, stage: str, plan: Plan) -> None:
+    """One stage's U-Net; interpolation starts from the keyframe network."""
+    clips = load_clips(out / "prepared")
+    autoencoder = CompactAutoencoder(CompactAutoencoderConfig())
+    _fill(autoencoder, out / "model" / "autoencoder.safetensors")
+    torch.manual_seed(plan.seed)
+    network = CompactUNet(CompactUNetConfig())
+    if stage == "keyframes":
+        config = TrainConfig(stage="keyframes", steps=plan.keyframe_steps, seed=plan.seed)
+    else:
+        _fill(network, out / "model" / "keyframes.safetensors")
+        config = TrainConfig(
+            stage="interpolation", steps=plan.interpolation_steps, frames_per_step=28, rate=5e-4,
+            audio_rate=5e-4, seed=plan.seed + 1,
+        )  # fmt: skip
+    average = train_stage(network, autoencoder, clips[:-HELD_OUT], clips[-HELD_OUT:], out / stage, config)
+    save_half(average, out / "model" / f"{stage}.safetensors")
+
+
+def pack(out: Path) -> Path:
+    """Write the audio encoder and ``model.json`` beside the networks."""
+    folder = out / "model"
+    audio = _audio(out)
+    save_half(audio, folder / "audio.safetensors")
+    network = asdict(CompactUNetConfig())
+    description: dict[str, object] = {
+        "kind": "compact",
+        "image_size": CROP,
+        "framing": asdict(Framing()),
+        "layout": asdict(Layout()),
+        "autoencoder": asdict(CompactAutoencoderConfig()),
+        "audio": asdict(audio.config),
+        "keyframes": {"network": network, "sampling": SAMPLING},
+        "interpolation": {"network": network, "sampling": SAMPLING},
+    }
+    description["sha256"] = {path.name: hash_file(path) for path in sorted(folder.glob("*.safetensors"))}
+    (folder / "model.json").write_text(json.dumps(description, indent=1) + "\n")
+    return folder
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_half(network: nn.Module, path: Path) -> None:
+    """Weights in half precision, written under their name only when complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    save_file({name: value.half().contiguous() for name, value in network.state_dict().items()}, partial)
+    partial.replace(path)
+
+
+def _fill(network: nn.Module, path: Path) -> None:
+    load_into(network, load_file(path), path)

