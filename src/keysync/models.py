@@ -8,17 +8,19 @@ compact model ships inside the package; the full one is made from the official c
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from keysync.audio.compact import CompactAudioConfig, CompactAudioEncoder
 from keysync.audio.encoder import AudioEncoder, HubertEncoder, WavLMEncoder
-from keysync.audio.window import AudioTokens, Sound
+from keysync.audio.window import AudioTokens, PastEnd, Sound
 from keysync.checkpoints import cache_folder, load_into, load_safetensors, model_file
 from keysync.diffusion.autoencoder import Autoencoder, TemporalAutoencoder
 from keysync.diffusion.compact_autoencoder import CompactAutoencoder, CompactAutoencoderConfig
@@ -36,6 +38,7 @@ from keysync.generate.layout import Layout
 from keysync.generate.stage import Stage
 
 M = TypeVar("M", bound=nn.Module)
+SILENT_TAIL_S = 1  # the compact encoder hears this much silence after the speech, then that for ever
 COMPACT = Path(__file__).parent / "weights" / "compact"
 
 
@@ -52,9 +55,16 @@ class StageModel:
     steps: int
     guidance: SplitGuidance
     rows: int  # segments per network call
+    device: torch.device
 
-    def listen(self, sound: Sound) -> AudioTokens:
-        return AudioTokens(self.encoder, sound)
+    def listen(self, sound: Sound) -> Callable[[Sequence[Fraction]], Float[Tensor, "frames tokens dim"]]:
+        """The ear for one speech: frame times, seconds of the speech, to tokens."""
+        tail_s: int = 0
+        past_end: PastEnd = "zero"
+        if isinstance(self.encoder, CompactAudioEncoder):
+            tail_s, past_end = SILENT_TAIL_S, "repeat"
+        heard = AudioTokens(self.encoder, sound, tail_s=tail_s, device=self.device)
+        return lambda times: heard.at(times, self.tokens, self.token_offset, past_end)
 
     def stage(self, steps: int | None) -> Stage:
         """The sampler; ``steps`` overrides the model's own number."""
@@ -186,6 +196,7 @@ def _compact(folder: Path, description: dict[str, Any], device: torch.device) ->
             steps=sampling["steps"],
             guidance=SplitGuidance(audio=sampling["audio_guidance"], reference=1.0),
             rows=sampling["rows"],
+            device=device,
         )
 
     return autoencoder, stage("keyframes"), stage("interpolation")
@@ -206,7 +217,7 @@ def _full(folder: Path, description: dict[str, Any], device: torch.device) -> Pa
         return StageModel(
             name=name,
             denoiser=Denoiser(network),
-            encoder=ears[settings["encoder"]](folder / settings["encoder"], device),
+            encoder=ears[settings["encoder"]].from_folder(folder / settings["encoder"], device),
             tokens=2,
             token_offset=settings["token_offset"],
             schedule=ays_sigmas,
@@ -215,6 +226,7 @@ def _full(folder: Path, description: dict[str, Any], device: torch.device) -> Pa
                 audio=sampling["audio_guidance"], reference=sampling["reference_guidance"]
             ),
             rows=sampling["rows"],
+            device=device,
         )
 
     return autoencoder, stage("keyframes"), stage("interpolation")

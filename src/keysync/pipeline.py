@@ -100,7 +100,8 @@ def sync(
 
     def told(stretch: list[_Seen], first: int, stage: StageModel) -> Prepared:
         with report.clock("audio"):
-            audio = hear[stage.name].at([s.frame.time - report.start for s in stretch])
+            times = [s.frame.time - report.start for s in stretch]
+            audio = hear[stage.name](times)
         latents = torch.stack([s.latent for s in stretch])
         masks = np.stack([to_latent(s.repaint, models.autoencoder.factor) for s in stretch])
         return Prepared(first, latents, torch.from_numpy(masks)[:, None].to(latents), audio.to(latents))
@@ -172,7 +173,7 @@ def _look(frames: Iterable[Frame], models: Models, report: Report) -> Iterator[_
                 return
         frame = waiting.pop(0)
         if face is not None:
-            with report.clock("encode"), torch.inference_mode():
+            with report.clock("encode"), torch.no_grad():
                 picture = crop(frame.rgb(), face.to_crop, size)
                 box = lower_face_box(to_crop_points(face), size)
                 image = torch.from_numpy(picture).to(models.device).permute(2, 0, 1)[None] / 127.5 - 1
@@ -184,7 +185,7 @@ def _show(seen: _Seen, latent: Float[Tensor, "c h w"], models: Models, report: R
     """Decode one face and paste it into its frame; a frame without a face leaves as it came."""
     if seen.face is None:
         return report.passed(seen.frame)
-    with report.clock("decode"), torch.inference_mode():
+    with report.clock("decode"), torch.no_grad():
         image = models.autoencoder.decode(latent[None])[0].permute(1, 2, 0)
         painted = ((image.clamp(-1, 1) + 1) * 127.5).float().cpu().numpy()
     with report.clock("paste"):

@@ -32,7 +32,7 @@ def test_one_token_per_20_ms_begun(encoder: CompactAudioEncoder, samples: int) -
 
 def test_a_piece_gives_the_tokens_of_the_whole_away_from_its_edges(encoder: CompactAudioEncoder) -> None:
     samples = _noise(5 * 16000)
-    margin = math.ceil(encoder.receptive_s * 50)
+    margin = math.ceil(encoder.context_s * 50)
     whole, piece = encoder(samples), encoder(samples[16000 : 4 * 16000])
     torch.testing.assert_close(piece[margin:-margin], whole[50:200][margin:-margin])
 
@@ -42,13 +42,13 @@ def test_beyond_the_receptive_field_nothing_is_heard(encoder: CompactAudioEncode
     changed = samples.clone()
     changed[24000] += 5.0
     moved_s = (torch.nonzero((encoder(samples) - encoder(changed)).abs().sum(1) > 0) + 0.5) * 0.02 - 1.5
-    assert moved_s.abs().max() <= encoder.receptive_s
-    assert moved_s.abs().max() > encoder.receptive_s - 0.05  # and the number promises no more than is true
+    assert moved_s.abs().max() <= encoder.context_s
+    assert moved_s.abs().max() > encoder.context_s - 0.05  # and the number promises no more than is true
 
 
 def test_shifting_sound_by_320_samples_shifts_tokens_by_one(encoder: CompactAudioEncoder) -> None:
     samples = _noise(4 * 16000)
-    margin = math.ceil(encoder.receptive_s * 50)
+    margin = math.ceil(encoder.context_s * 50)
     whole, later = encoder(samples), encoder(samples[320:])
     torch.testing.assert_close(later[margin:-margin], whole[1:][margin:-margin])
 

@@ -47,17 +47,6 @@ def test_expansion_matches(stored: Mapping[str, np.ndarray]) -> None:
         np.testing.assert_array_equal(mask, stored["mask_box_expand0.05_512"][i])
 
 
-def test_landmarks_of_another_frame_size_match(stored: Mapping[str, np.ndarray]) -> None:
-    height, width = stored["source_hw"]
-    scaled = (stored["landmarks_source"] * (512 / width, 512 / height)).astype(np.int64)
-    np.testing.assert_array_equal(scaled, stored["landmarks_source_scaled"])
-    for i, landmarks in enumerate(scaled):
-        same = np.abs(landmarks - stored["landmarks_512"][i]).max() == 0
-        assert same == np.array_equal(
-            lower_face_box(landmarks, 512), lower_face_box(stored["landmarks_512"][i], 512)
-        )
-
-
 def test_an_occluder_is_taken_out_of_the_box(stored: Mapping[str, np.ndarray]) -> None:
     for i, landmarks in enumerate(stored["landmarks_512"]):
         box, occluder = lower_face_box(landmarks, 512), stored["occluder_512"][i]

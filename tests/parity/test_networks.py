@@ -95,7 +95,9 @@ def test_conditions(numbers: Load, network: Network, stage: str) -> None:
     close(heard, known["c.crossattn"])
     assert not known["uc.crossattn"].any(), "the original's silence is zeros behind the projection"
     # The guider's three-way batch: its sound and its reference are what our flags stand for.
-    prepared = zip((told.without_audio().without_reference(), told.without_audio(), told), range(3), strict=True)
+    prepared = zip(
+        (told.without_audio().without_reference(), told.without_audio(), told), range(3), strict=True
+    )
     for part, i in prepared:
         close(heard[0] * part.hear + 1e-30, known["guider.prep_crossattn"][i] + 1e-30)
         shown = network.inputs(torch.zeros_like(kept), part)[0, :, 4:8]
@@ -115,7 +117,7 @@ def test_guidance(numbers: Load, stage: str) -> None:
         def __init__(self) -> None:
             pass
 
-        def denoise(self, x: Tensor, sigma: Tensor, told: Condition) -> Tensor:
+        def denoise(self, _x: Tensor, _sigma: Tensor, told: Condition) -> Tensor:
             return answers[int(told.hear) + int(told.look)][None]
 
     told = Condition(torch.zeros(1, 7, 2, 24), torch.zeros(1, 1, 4, 16, 16), answers[:1], answers[:1, :, :1])

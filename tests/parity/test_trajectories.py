@@ -52,9 +52,7 @@ def test_keyframes(numbers: Load, networks: dict[str, Network], autoencoder: Tem
     close(autoencoder.decode(latents[0, :1]), known["decoded_frame0"])
 
 
-def test_interpolation(
-    numbers: Load, networks: dict[str, Network], autoencoder: TemporalAutoencoder
-) -> None:
+def test_interpolation(numbers: Load, networks: dict[str, Network], autoencoder: TemporalAutoencoder) -> None:
     known = numbers("trajectory_interpolation")
     keyframes = known["keyframe_latents"][1:]  # the first is a dummy
     told = Condition(
@@ -66,6 +64,7 @@ def test_interpolation(
     latents, steps = sample(networks["interpolation"], known["noise"].unflatten(0, (3, 8)), told, rows=2)
     for i, x in enumerate(steps, 1):
         close(x.flatten(0, 1), known[f"x_after_step{i}"])
+    latents = latents.clone()  # out of inference mode
     latents[:, 0], latents[:, -1] = keyframes[:-1], keyframes[1:]
     close(latents.flatten(0, 1), known["final_latents"])
     pictures = autoencoder.decode(latents[0, [0, 4]]).add(1).div(2).clamp(0, 1).mul(255)

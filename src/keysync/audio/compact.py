@@ -21,7 +21,7 @@ from keysync.errors import ConfigError
 
 TOKEN_HOP = 2 * HOP  # samples: 20 ms
 # Fixed, where a clip's own mean would make a token depend on how much is heard beside it.
-_MEL_MEAN, _MEL_SCALE = -5.0, 3.5
+_MEL_MEAN, _MEL_SCALE = -4.0, 3.0
 _DILATIONS = (1, 2, 4)  # of the blocks in turn
 _KERNEL = 5
 _CHUNK_TOKENS = 3000  # one minute at a time: an hour at once would need several GB for its spectra
@@ -89,7 +89,7 @@ class CompactAudioEncoder(nn.Module):
         return self.config.width
 
     @property
-    def receptive_s(self) -> float:
+    def context_s(self) -> float:
         """How far to each side of its centre a token can hear, in seconds."""
         blocks = sum(
             (_KERNEL // 2) * _DILATIONS[index % len(_DILATIONS)] for index in range(self.config.blocks)
@@ -106,7 +106,7 @@ class CompactAudioEncoder(nn.Module):
         tokens = -(-len(samples) // TOKEN_HOP)
         if tokens == 0:
             return samples.new_zeros(0, self.dim)
-        margin = math.ceil(self.receptive_s * self.rate_hz / TOKEN_HOP)
+        margin = math.ceil(self.context_s * self.rate_hz / TOKEN_HOP)
         parts = []
         for start in range(0, tokens, _CHUNK_TOKENS):
             end = min(start + _CHUNK_TOKENS, tokens)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,7 @@ _UNUSED = {"masked_spec_embed"}  # serves pretraining only; many files leave it 
 _CONTEXT_S = 2.0
 
 
+@runtime_checkable
 class AudioEncoder(Protocol):
     """Samples in, tokens out: exactly ceil(n / 320), token k for the 20 ms from sample 320 k on."""
 
@@ -58,7 +59,7 @@ class HubertEncoder:
         self.dim: int = model.config.hidden_size
 
     @classmethod
-    def from_folder(cls, folder: Path) -> HubertEncoder:
+    def from_folder(cls, folder: Path, device: torch.device | None = None) -> HubertEncoder:
         """Open a folder in the transformers layout.
 
         Raises:
@@ -66,17 +67,12 @@ class HubertEncoder:
         """
         from transformers import HubertModel
 
-        return cls(_open(HubertModel, folder))
-
-    def to(self, device: torch.device) -> HubertEncoder:
-        """Move the weights."""
-        self._model.to(device)
-        return self
+        return cls(_open(HubertModel, folder, device))
 
     def __call__(
         self, samples: Float[Tensor, " n"], mean: float = 0.0, variance: float = 1.0
     ) -> Float[Tensor, "tokens dim"]:
-        """Tokens of ``samples``; ``mean`` and (unbiased) ``variance`` are those of the whole clip."""
+        """Tokens of ``samples``; ``mean`` and ``variance`` are those of the whole clip."""
         return _last_layer(self._model, standardise(samples, mean, variance))
 
 
@@ -90,7 +86,7 @@ class WavLMEncoder:
         self.dim: int = model.config.hidden_size
 
     @classmethod
-    def from_folder(cls, folder: Path) -> WavLMEncoder:
+    def from_folder(cls, folder: Path, device: torch.device | None = None) -> WavLMEncoder:
         """Open a folder in the transformers layout.
 
         Raises:
@@ -98,12 +94,7 @@ class WavLMEncoder:
         """
         from transformers import WavLMModel
 
-        return cls(_open(WavLMModel, folder))
-
-    def to(self, device: torch.device) -> WavLMEncoder:
-        """Move the weights."""
-        self._model.to(device)
-        return self
+        return cls(_open(WavLMModel, folder, device))
 
     def __call__(self, samples: Float[Tensor, " n"]) -> Float[Tensor, "tokens dim"]:
         """Tokens of ``samples``."""
@@ -123,7 +114,7 @@ def _last_layer(model: Any, samples: Float[Tensor, " n"]) -> Float[Tensor, "toke
     return heard
 
 
-def _open(kind: Any, folder: Path) -> Any:
+def _open(kind: Any, folder: Path, device: torch.device | None) -> Any:
     """Load a transformers model strictly, from this folder alone."""
     if not folder.is_dir():  # transformers would take the name for one to download
         raise CheckpointError(f"{folder}: no such folder; give one with config.json and model.safetensors")
@@ -143,4 +134,4 @@ def _open(kind: Any, folder: Path) -> Any:
     if missing:
         told = ", ".join(missing[:3])
         raise CheckpointError(f"{folder}: {len(missing)} weights of {kind.__name__} are missing ({told})")
-    return model
+    return model.to(device).requires_grad_(False)

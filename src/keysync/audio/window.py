@@ -10,7 +10,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ CHUNKS_KEPT = 3
 PastEnd = Literal["zero", "repeat"]
 
 
+@runtime_checkable
 class Sound(Protocol):
     """Mono sound at 16 kHz."""
 
@@ -42,7 +43,7 @@ class Sound(Protocol):
 
     @property
     def variance(self) -> float:
-        """Of all samples, unbiased."""
+        """Of all samples."""
         ...
 
 
@@ -52,20 +53,29 @@ class AudioTokens:
     Args:
         chunk_s: how much to encode at a time, whole seconds. A speech shorter than two chunks is encoded
             in one piece; the last chunk of a longer one takes what is left over.
+        tail_s: silence to hear after the speech, whole seconds: with ``past_end="repeat"`` an encoder that
+            knows silence then goes on hearing it, however abruptly the speech ends.
         device: where the encoder lives.
     Raises:
         InputError: the speech has no samples.
     """
 
     def __init__(
-        self, encoder: AudioEncoder, sound: Sound, *, chunk_s: int = 20, device: torch.device | None = None
+        self,
+        encoder: AudioEncoder,
+        sound: Sound,
+        *,
+        chunk_s: int = 20,
+        tail_s: int = 0,
+        device: torch.device | None = None,
     ) -> None:
         if len(sound) == 0:
             raise InputError("the speech has no samples; give a longer one")
         self._encoder = encoder
         self._sound = sound
         self._device = device
-        self._total = -(-len(sound) // HOP)
+        self._total = -(-len(sound) // HOP) + tail_s * TOKENS_PER_SECOND
+        self._end = len(sound) if tail_s == 0 else self._total * HOP
         self._chunk = chunk_s * TOKENS_PER_SECOND
         self._chunks = max(1, self._total // self._chunk)
         self._spare = math.ceil(encoder.context_s * TOKENS_PER_SECOND) + 1
@@ -108,7 +118,7 @@ class AudioTokens:
             first = chunk * self._chunk
             last = self._total if chunk == self._chunks - 1 else first + self._chunk
             start, stop = max(first - self._spare, 0), min(last + self._spare, self._total)
-            samples = self._sound.samples(start * HOP, min(stop * HOP, len(self._sound)))
+            samples = self._sound.samples(start * HOP, min(stop * HOP, self._end))
             with torch.no_grad():
                 tokens = self._encode(torch.from_numpy(samples))
             self._kept[chunk] = tokens[first - start : last - start].clone()

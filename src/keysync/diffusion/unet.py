@@ -190,7 +190,7 @@ class InterpolationNetwork(_StageNetwork):
 
     def inputs(self, x: Float[Tensor, "b t c h w"], told: Condition) -> Float[Tensor, "b t 2*c+1 h w"]:
         """Noisy latents; start, learned filling, end; and a channel of 1 where a keyframe is given."""
-        seen = self.learned_mask.expand_as(x).clone()
+        seen = self.learned_mask.to(x).expand_as(x).clone()
         given = torch.zeros_like(x[:, :, :1])
         # Without the reference the ends turn to zeros, but their channel still says "given".
         seen[:, [0, -1]] = told.reference / LATENT_SCALE * float(told.look)

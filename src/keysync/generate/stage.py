@@ -43,7 +43,7 @@ class Stage:
     sigmas: Float[Tensor, " steps"]  # falling, trailing 0 included
     rows: int = 2  # segments per network call: memory against speed, never the result
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def sample(
         self, noise: Float[Tensor, "b t c h w"], told: Condition
     ) -> Float[Tensor, "b t c h w"]:

@@ -7,7 +7,7 @@ of the crop.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, SupportsInt
 
 import numpy as np
 from jaxtyping import Int64, Real, UInt8
@@ -90,7 +90,9 @@ def to_latent(mask: UInt8[np.ndarray, "h w"], factor: int) -> UInt8[np.ndarray, 
     return np.ascontiguousarray(mask[::factor, ::factor])
 
 
-def _box(x0: float, y0: float, x1: float, y1: float, size: int) -> UInt8[np.ndarray, "{size} {size}"]:
+def _box(
+    x0: SupportsInt, y0: SupportsInt, x1: SupportsInt, y1: SupportsInt, size: int
+) -> UInt8[np.ndarray, "{size} {size}"]:
     """Ones from corner to corner, both included; corners are cut to whole pixels, towards zero."""
     mask = np.zeros((size, size), np.uint8)
     left, top, right, bottom = (int(edge) for edge in (x0, y0, x1, y1))

@@ -14,7 +14,7 @@ from jaxtyping import Float32
 
 from keysync.config import VideoCodec
 from keysync.errors import ConfigError
-from keysync.media.failure import media_errors, must_be_file
+from keysync.media.failure import media_errors, require_file
 from keysync.media.read import MediaInfo
 
 MAX_RATE_HZ = 48000
@@ -53,11 +53,11 @@ class VideoWriter:
         if codec not in allowed:
             homes = ", ".join(ending for ending, codecs in _CONTAINERS.items() if codec in codecs)
             raise ConfigError(f"{path}: {path.suffix} cannot hold {codec}; use {homes}")
-        must_be_file(audio)
+        require_file(audio)
         self.path, self.info = path, info
         self._partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
         self._first: Fraction | None = None
-        self._last, self._step = Fraction(0), 1 / info.rate
+        self._last, self._step = Fraction(0), 1 / (info.average_rate or Fraction(25))
         with media_errors(path, "write"):
             if not path.parent.is_dir():
                 raise FileNotFoundError(None, "no such folder")
@@ -77,16 +77,16 @@ class VideoWriter:
         quality = default if crf is None else crf
         if quality is not None:
             options["crf"] = str(min(quality, 51) if codec in ("h264", "hevc") else quality)
-        stream = self._container.add_stream(name, rate=info.rate, options=options)
+        stream = self._container.add_stream(name, rate=(info.average_rate or Fraction(25)), options=options)
         stream.width, stream.height = info.width, info.height
         stream.pix_fmt = _pixel_format(name, info)
         context = stream.codec_context
         stream.time_base = context.time_base = info.time_base
         context.color_primaries, context.color_trc = info.color_primaries, info.color_trc
-        context.colorspace, context.color_range = info.colorspace, info.color_range
+        context.colorspace, context.color_range = info.color_space, info.color_range
         if info.pixel_format.startswith("yuvj"):
             context.color_range = 2
-        stream.sample_aspect_ratio = info.aspect
+        stream.sample_aspect_ratio = info.sample_aspect_ratio or Fraction(1)
         if codec == "hevc" and self.path.suffix.lower() in (".mp4", ".m4v", ".mov"):
             context.codec_tag = "hvc1"  # players by Apple ask for it
         return stream

@@ -46,7 +46,7 @@ class View:
     focal: float  # frame heights
     head_share: float  # of the frame's height, for framing "head"
     face_margin: float  # frame side over the larger extent of the landmarks, for framing "face"
-    aside: Float64[np.ndarray, "2"]  # standard normal: how far off the middle
+    aside: Float64[np.ndarray, " 2"]  # standard normal: how far off the middle
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Sensor:
     noise: float  # standard deviation, of 1
     blur_px: float
     gamma: float
-    white_balance: Float64[np.ndarray, "3"]
+    white_balance: Float64[np.ndarray, " 3"]
     jpeg_quality: int  # 0: not compressed
     sub_frames: int  # more than 1: pictures averaged over half the time of a frame
 
@@ -71,9 +71,7 @@ def draw_view(rng: np.random.Generator) -> View:
     )
 
 
-def frame(
-    view: View, landmarks: Float32[np.ndarray, "68 3"], size: tuple[int, int], framing: str
-) -> Camera:
+def frame(view: View, landmarks: Float32[np.ndarray, "68 3"], size: tuple[int, int], framing: str) -> Camera:
     """Place the camera for a face at rest.
 
     Args:
@@ -111,7 +109,7 @@ def draw_backdrop(rng: np.random.Generator) -> Float32[np.ndarray, "640 640 3"]:
     """A dull, blurred background in linear light; vivid ones look pasted, for they tint nothing."""
     saturation = rng.uniform(0.1, 0.6)
 
-    def paint(low: float, high: float) -> Float64[np.ndarray, "3"]:
+    def paint(low: float, high: float) -> Float64[np.ndarray, " 3"]:
         drawn = rng.uniform(low, high, 3)
         return linear(saturation * drawn + (1 - saturation) * drawn.mean())
 
@@ -171,7 +169,9 @@ def develop(light: Picture) -> Picture:
     """Linear light to sRGB, 0 to 1; brightness above 0.7 rolls off softly."""
     bright = light / (1 + 0.7 * np.maximum(light - 0.7, 0))
     bright = np.clip(bright, 0, 1)
-    return np.where(bright < 0.0031308, 12.92 * bright, 1.055 * bright ** (1 / 2.4) - 0.055).astype(np.float32)
+    return np.where(bright < 0.0031308, 12.92 * bright, 1.055 * bright ** (1 / 2.4) - 0.055).astype(
+        np.float32
+    )
 
 
 def expose(picture: Picture, sensor: Sensor, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
@@ -182,9 +182,11 @@ def expose(picture: Picture, sensor: Sensor, rng: np.random.Generator) -> UInt8[
         picture = cv2.GaussianBlur(picture, (0, 0), sensor.blur_px)
     picture = picture * sensor.white_balance.astype(np.float32)
     picture = picture + np.float32(sensor.noise) * rng.standard_normal(picture.shape, dtype=np.float32)
-    levels = (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+    levels: UInt8[np.ndarray, "h w 3"] = (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
     if sensor.jpeg_quality > 0:
-        done, packed = cv2.imencode(".jpg", levels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, sensor.jpeg_quality])
+        done, packed = cv2.imencode(
+            ".jpg", levels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, sensor.jpeg_quality]
+        )
         assert done
-        levels = np.ascontiguousarray(cv2.imdecode(packed, cv2.IMREAD_COLOR)[..., ::-1])
+        levels = np.ascontiguousarray(np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR))[..., ::-1])
     return levels

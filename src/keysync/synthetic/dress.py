@@ -38,8 +38,8 @@ Vertices = Float32[np.ndarray, "n 3"]
 class Shell:
     """A copy of part of the head's surface, pushed out along its normals."""
 
-    rows: Int64[np.ndarray, "k"]  # vertices of the head that it copies
-    out_cm: Float32[np.ndarray, "k"]
+    rows: Int64[np.ndarray, " k"]  # vertices of the head that it copies
+    out_cm: Float32[np.ndarray, " k"]
     triangles: Int32[np.ndarray, "t 3"]  # of the k
     uv: Float32[np.ndarray, "k 2"]
     material: str
@@ -53,7 +53,7 @@ class Sheet:
     points: Float32[np.ndarray, "k 3"]
     triangles: Int32[np.ndarray, "t 3"]  # of the k
     uv: Float32[np.ndarray, "k 2"]
-    head_share: Float32[np.ndarray, "k"]  # 1 follows the head, 0 the body
+    head_share: Float32[np.ndarray, " k"]  # 1 follows the head, 0 the body
     material: str
     layer: int
 
@@ -86,7 +86,7 @@ def tuck_into_collar(resting: Vertices) -> Vertices:
     neutral = head_model().neutral
     x, y, z = resting.T
     axis_z = -1.5
-    allowed = np.interp(y, [-15, -13, -11.5, -10], [6.2, 6.3, 6.6, 7.6]) * _breadth(resting)
+    allowed = np.interp(y, [-15, -13, -11.5, -10], [5.7, 5.7, 5.7, 6.0]) * _breadth(resting)
     bust = (neutral[:, 1] < -9.5) & ((neutral[:, 2] < 5) | (neutral[:, 1] < -12))
     shrink = np.where(bust, np.minimum(1, allowed / np.maximum(np.hypot(x, z - axis_z), 0.1)), 1)
     lowered = y - 6 * smooth_step(-14.5, -17, neutral[:, 1])
@@ -103,7 +103,7 @@ def paint_strands(look: Look, rng: np.random.Generator) -> tuple[Texture, Textur
     hair[..., 7] = np.clip(0.8 + 0.5 * fine, 0, 2)
     beard = hair.copy()
     hair[..., 3] = np.clip(0.5 + 0.7 * (hair[..., 7] - 0.4), 0.15, 1)
-    beard[..., 3] = np.clip(0.55 * rng.random((_STRAND_SIDE, _STRAND_SIDE)) + 0.1, 0, 1)
+    beard[..., 3] = 0.35
     beard[..., 7] = 0.3
     return hair, beard
 
@@ -112,7 +112,7 @@ def paint_cloth(rng: np.random.Generator) -> Texture:
     """Plain, striped either way, or checked."""
     saturation = rng.uniform(0.05, 0.7)
 
-    def dye() -> Float64[np.ndarray, "3"]:
+    def dye() -> Float64[np.ndarray, " 3"]:
         drawn = rng.uniform(0.03, 0.95, 3) ** 1.3
         return linear(saturation * drawn + (1 - saturation) * drawn.mean())
 
@@ -140,7 +140,7 @@ def _breadth(resting: Vertices) -> float:
 
 
 def _shell(
-    weight: Float64[np.ndarray, "n"], out_cm: Float64[np.ndarray, "n"], material: str, layer: int
+    weight: Float64[np.ndarray, " n"], out_cm: Float64[np.ndarray, " n"], material: str, layer: int
 ) -> Shell:
     """Copy the triangles of skin whose corners all have some weight."""
     model = head_model()
@@ -215,7 +215,7 @@ def _torso(breadth: float, rng: np.random.Generator) -> Sheet:
     down, around = np.linspace(0, 1, 28)[:, None], np.linspace(-np.pi, np.pi, 49)
     wide = np.interp(down, at, np.array([7.3, 7.6, 8.6, 11.5, 17, 20.5, 22, 23]) * breadth)
     deep = np.interp(down, at, np.array([6.9, 7.2, 7.8, 9, 10.5, 11.5, 12, 12.5]) * breadth)
-    height = np.interp(down, at, [-13.0, -13.2, -14.2, -15.8, -18, -22, -28, -60]) - rng.uniform(0, 1.2)
+    height = np.interp(down, at, [-12.2, -12.5, -13.7, -15.5, -18, -22, -28, -60]) - rng.uniform(0, 1.2)
     neckline = rng.choice([2.5, 4, 8, 3]) * np.maximum(np.cos(around), 0) ** 3 * np.exp(-5 * down)
     folds = 2.4 * gaussian_filter(rng.normal(size=(28, 49)), (3, 2))
     x = wide * np.sin(around)
@@ -252,7 +252,10 @@ def _curtain(resting: Vertices, rng: np.random.Generator) -> list[Sheet]:
 def _glasses(resting: Vertices, rng: np.random.Generator) -> list[Sheet]:
     """Two rings of one size, a bridge and two arms; no panes."""
     model = head_model()
-    eyes = {side: resting[model.landmarks[rows]].mean(axis=0) for side, rows in ((-1, slice(36, 42)), (1, slice(42, 48)))}
+    eyes = {
+        side: resting[model.landmarks[rows]].mean(axis=0)
+        for side, rows in ((-1, slice(36, 42)), (1, slice(42, 48)))
+    }
     half_wide, half_high = rng.uniform(2.5, 2.9), rng.uniform(1.7, 2.3)
     squareness, tube_cm = rng.uniform(2, 4), rng.uniform(0.10, 0.22)
     ear_x = float(np.abs(resting[model.ears, 0]).min() + 0.3)
@@ -273,7 +276,9 @@ def _glasses(resting: Vertices, rng: np.random.Generator) -> list[Sheet]:
         section = np.stack([0.6 * np.cos(tube), np.sin(tube), np.zeros(7)], 1)
         sheets.append(_sheet(arm[:, None] + tube_cm * section, uv, 1.0, "frame"))
     bridge = np.linspace(
-        eyes[-1] + np.array([half_wide - 0.15, 0.2, 1.95]), eyes[1] + np.array([0.15 - half_wide, 0.2, 1.95]), 8
+        eyes[-1] + np.array([half_wide - 0.15, 0.2, 1.95]),
+        eyes[1] + np.array([0.15 - half_wide, 0.2, 1.95]),
+        8,
     )
     bridge = bridge + np.sin(np.linspace(0, np.pi, 8))[:, None] * np.array([0, 0.35, 0.25])
     section = np.stack([np.zeros(7), np.cos(tube), np.sin(tube)], 1)

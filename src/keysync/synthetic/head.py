@@ -19,15 +19,7 @@ _LOWER_LASHES = ((25693, 26034), (26377, 26718))  # first and last vertex; they 
 _TONGUE_SHAPES = ("tongueUp", "tongueOut")  # made by hand: the model has none
 _INNER_LIP_PAIRS = ((61, 67), (62, 66), (63, 65))  # landmarks above one another
 _MOUTH_CORNERS = (60, 64)
-# The mouth at a closure, as articulate.py sets it; the seal is solved for it.
-_CLOSED = {
-    "jawOpen": 0.05,
-    "mouthClose": 0.05,
-    "mouthPress_L": 0.22,
-    "mouthPress_R": 0.22,
-    "mouthRollLower": 0.08,
-    "mouthRollUpper": 0.08,
-}
+_CLOSED_GAP_CM = -0.01  # a touch of overlap: at 0.03 teeth shine through
 PIVOT = np.array([0.0, -6.0, -1.5], np.float32)  # the head turns about the top of the neck
 
 Vertices = Float32[np.ndarray, "n 3"]
@@ -39,15 +31,17 @@ class HeadModel:
 
     neutral: Vertices
     identity_modes: Float32[np.ndarray, "50 n 3"]
-    expressions: dict[str, tuple[Int64[np.ndarray, "k"], Float32[np.ndarray, "k 3"]]]  # rows moved, by how much
+    expressions: dict[
+        str, tuple[Int64[np.ndarray, " k"], Float32[np.ndarray, "k 3"]]
+    ]  # rows moved, by how much
     triangles: Int32[np.ndarray, "t 3"]
     triangle_uv: Int32[np.ndarray, "t 3"]
     triangle_part: np.ndarray  # t names
     vertex_part: np.ndarray  # n names
     uv: Float32[np.ndarray, "u 2"]  # 0 to 1 within the tile of the part
     vertex_uv: Float32[np.ndarray, "n 2"]
-    ears: Bool[np.ndarray, "n"]
-    landmarks: Int64[np.ndarray, "68"]
+    ears: Bool[np.ndarray, " n"]
+    landmarks: Int64[np.ndarray, " 68"]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -100,7 +94,7 @@ def head_model() -> HeadModel:
 
 
 def smooth_step(
-    start: float, end: float, x: Float32[np.ndarray, "*shape"] | Float64[np.ndarray, "*shape"]
+    start: float, end: float, x: Float32[np.ndarray, " *shape"] | Float64[np.ndarray, " *shape"]
 ) -> np.ndarray:
     """0 up to ``start``, 1 from ``end`` on, smooth between; ``start`` may be the larger."""
     t = np.clip((x - start) / (end - start), 0.0, 1.0)
@@ -114,7 +108,7 @@ def draw_shape(rng: np.random.Generator) -> Vertices:
     return np.asarray(model.neutral + np.tensordot(coefficients, model.identity_modes, 1))
 
 
-def express(resting: Vertices, weights: Float32[np.ndarray, "57"]) -> Vertices:
+def express(resting: Vertices, weights: Float32[np.ndarray, " 57"]) -> Vertices:
     """Move a resting head's face; ``weights`` in the order of ``HeadModel.names``."""
     moved = resting.copy()
     for weight, (rows, offset) in zip(weights, head_model().expressions.values(), strict=True):
@@ -123,7 +117,7 @@ def express(resting: Vertices, weights: Float32[np.ndarray, "57"]) -> Vertices:
     return moved
 
 
-def weight_vector(weights: dict[str, float]) -> Float32[np.ndarray, "57"]:
+def weight_vector(weights: dict[str, float]) -> Float32[np.ndarray, " 57"]:
     """Named weights as a vector, the others 0; an unknown name is a ``KeyError``."""
     index = {name: place for place, name in enumerate(head_model().names)}
     vector = np.zeros(len(index), np.float32)
@@ -152,18 +146,28 @@ def lip_depth(vertices: Vertices) -> float:
     return float(vertices[head_model().landmarks[[62, 66]], 2].mean())
 
 
-def solve_seal(resting: Vertices) -> float:
-    """What ``mouthClose`` needs on top so that this head's lips meet at a closure; -0.04 to 0.08.
+def seal_lips(
+    resting: Vertices, weights: Float32[np.ndarray, "t 57"], closure: Float32[np.ndarray, " t"]
+) -> Float32[np.ndarray, "t 57"]:
+    """Change ``mouthClose`` by up to 0.08 so that this head's lips meet wherever ``closure`` is 1.
 
-    Neutral lips of random identities lie -0.7 to +2.5 mm apart. The gap is linear in the weights.
+    Neutral lips of random identities lie -0.7 to +2.5 mm apart, and a smile parts closed lips too. The
+    gap is linear in the weights, so what is missing to each closure is known exactly.
     """
-    at_zero = lip_gap(express(resting, weight_vector(_CLOSED)))
-    more = dict(_CLOSED, mouthClose=_CLOSED["mouthClose"] + 0.1)
-    slope = (lip_gap(express(resting, weight_vector(more))) - at_zero) / 0.1
-    return float(np.clip(-at_zero / slope, -0.04, 0.08))
+    model = head_model()
+    rest = lip_gap(resting)
+    slopes = np.array(
+        [lip_gap(express(resting, unit)) - rest for unit in np.eye(len(model.names), dtype=np.float32)],
+        np.float32,
+    )
+    close = model.names.index("mouthClose")
+    missing = (_CLOSED_GAP_CM - rest - weights @ slopes) / slopes[close]
+    sealed = weights.copy()
+    sealed[:, close] = np.maximum(sealed[:, close] + closure * np.clip(missing, -0.08, 0.08), 0.0)
+    return sealed
 
 
-def rotation(degrees: Float32[np.ndarray, "3"] | Float64[np.ndarray, "3"]) -> Float32[np.ndarray, "3 3"]:
+def rotation(degrees: Float32[np.ndarray, " 3"] | Float64[np.ndarray, " 3"]) -> Float32[np.ndarray, "3 3"]:
     """Pitch (down is positive), yaw (to image right), roll, applied in this order."""
     (cp, cy, cr), (sp, sy, sr) = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     pitch = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])

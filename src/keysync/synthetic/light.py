@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple, no_type_check
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int32, UInt8
+from jaxtyping import Float32, Float64, Int32
 
 from keysync.synthetic.rasterise import Atlas, Mesh, compiled, draw_depth
 
@@ -35,10 +35,10 @@ class Shadow(NamedTuple):
 
 
 def lamp_view(
-    direction: Float32[np.ndarray, "3"] | Float64[np.ndarray, "3"],
+    direction: Float32[np.ndarray, " 3"] | Float64[np.ndarray, " 3"],
     side: int,
     reach_cm: float,
-    centre: Float64[np.ndarray, "3"],
+    centre: Float64[np.ndarray, " 3"],
 ) -> Float32[np.ndarray, "3 4"]:
     """Affine map from space to a square picture seen from ``direction``; the third row grows to the lamp."""
     forward = direction / np.linalg.norm(direction)
@@ -63,7 +63,7 @@ def cast_shadow(vertices: Float32[np.ndarray, "n 3"], mesh: Mesh, lights: Lights
 
 def openness(
     vertices: Float32[np.ndarray, "n 3"], normals: Float32[np.ndarray, "n 3"], mesh: Mesh
-) -> Float32[np.ndarray, "n"]:
+) -> Float32[np.ndarray, " n"]:
     """Share of the light from all around that reaches each vertex past the rest of the person, 0.08 to 1."""
     place = np.arange(_OCCLUSION_DIRECTIONS) + 0.5
     polar = np.arccos(1 - 2 * place / _OCCLUSION_DIRECTIONS)
@@ -93,14 +93,18 @@ def _sample(atlas, material, u, v, texel):
             texel[i] = atlas.texels[start, i]
         return
     x, y = u * width - 0.5, (1 - v) * height - 0.5
-    column, row = int(math.floor(x)), int(math.floor(y))
+    column, row = math.floor(x), math.floor(y)
     right, down = np.float32(x - column), np.float32(y - row)
     left_column, right_column = min(max(column, 0), width - 1), min(max(column + 1, 0), width - 1)
     upper = start + min(max(row, 0), height - 1) * width
     lower = start + min(max(row + 1, 0), height - 1) * width
     for i in range(8):
-        above = (1 - right) * atlas.texels[upper + left_column, i] + right * atlas.texels[upper + right_column, i]
-        below = (1 - right) * atlas.texels[lower + left_column, i] + right * atlas.texels[lower + right_column, i]
+        above = (1 - right) * atlas.texels[upper + left_column, i] + right * atlas.texels[
+            upper + right_column, i
+        ]
+        below = (1 - right) * atlas.texels[lower + left_column, i] + right * atlas.texels[
+            lower + right_column, i
+        ]
         texel[i] = (1 - down) * above + down * below
 
 
@@ -150,12 +154,12 @@ def shade(
     screen: Float32[np.ndarray, "n 3"],
     vertices: Float32[np.ndarray, "n 3"],
     normals: Float32[np.ndarray, "n 3"],
-    open_share: Float32[np.ndarray, "n"],
+    open_share: Float32[np.ndarray, " n"],
     mesh: Mesh,
     atlas: Atlas,
     lights: Lights,
     shadow: Shadow,
-    eye: Float32[np.ndarray, "3"],
+    eye: Float32[np.ndarray, " 3"],
     lips_z,
     mouth_dark,
     image: Float32[np.ndarray, "h w 3"],
@@ -228,7 +232,9 @@ def shade(
                     lit = _lit_share(shadow, x, y, z)
                 # Skin lets light wrap around its edge of shadow, red the furthest.
                 wrapped = max((facing + 0.35 * skin) / (1 + 0.35 * skin), 0.0)
-                colour[0] += lights.lamps[k, 3] * wrapped * lamp_open * (lit * (1 - 0.12 * skin) + 0.12 * skin)
+                colour[0] += (
+                    lights.lamps[k, 3] * wrapped * lamp_open * (lit * (1 - 0.12 * skin) + 0.12 * skin)
+                )
                 wrapped = max((facing + 0.12 * skin) / (1 + 0.12 * skin), 0.0)
                 colour[1] += lights.lamps[k, 4] * wrapped * lamp_open * lit
                 wrapped = max((facing + 0.08 * skin) / (1 + 0.08 * skin), 0.0)
@@ -241,7 +247,16 @@ def shade(
                         grazing = 1 - (ex * hx + ey * hy + ez * hz) * scale
                         fresnel = 0.04 + 0.96 * grazing**5
                         lobe = math.exp(sharpness * (half - 1) * (1 + 0.5 * (1 - half)))
-                        shine += lights.lamps[k, 4] * facing * lit * lamp_open * fresnel * (sharpness + 8) * 0.04 * lobe
+                        shine += (
+                            lights.lamps[k, 4]
+                            * facing
+                            * lit
+                            * lamp_open
+                            * fresnel
+                            * (sharpness + 8)
+                            * 0.04
+                            * lobe
+                        )
             shine *= strength * texel[7]
             for i in range(3):
                 image[row, column, i] = texel[i] * colour[i] + shine

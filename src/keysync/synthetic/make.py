@@ -1,13 +1,31 @@
-"""A plan in, a clip out: talking heads whose every label is known exactly."""
+"""Plan -> clip, in memory or as folders on disk, in parallel over clips.
+
+    python -m keysync.synthetic.make OUT --clips 260 --seed 1
+
+writes one folder per clip, ``OUT/00000`` and so on, and skips those that are already there:
+
+* ``clip.mp4``: H.264, no sound (AAC would delay it)
+* ``clip.wav``: 16 kHz, mono, 16 bit; sample 0 is heard when frame 0 is seen
+* ``labels.npz``: the fields of ``Labels``; ``T`` frames, ``P`` phones
+* ``meta.json``: the plan, voice, text, version of the generator
+
+Everything random comes from ``default_rng([split, kind, index])``, so any clip can be made again alone,
+and identity, voice, text, scene and motion vary independently.
+"""
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 import json
+import math
+import multiprocessing
 import shutil
+import time
 import wave
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -15,195 +33,351 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from av.video.reformatter import Colorspace
+from jaxtyping import Float16, Float32, UInt8
 
 from keysync.errors import ConfigError
-from keysync.synthetic.articulate import articulate
+from keysync.synthetic.articulate import Mouth, articulate
 from keysync.synthetic.behave import behave, merge
-from keysync.synthetic.camera import Framing, Scene
-from keysync.synthetic.head import head_model
-from keysync.synthetic.person import Person
-from keysync.synthetic.speech import RATE_HZ, TEST_VOICES, TRAIN_VOICES, Phone, speak
+from keysync.synthetic.camera import FRAMINGS, expose
+from keysync.synthetic.head import head_model, lip_gap, mouth_width, seal_lips
+from keysync.synthetic.person import Person, draw_person, draw_scene, picture, place_camera, pose, protrusion
+from keysync.synthetic.speech import RATE_HZ, TEST_VOICES, TRAIN_VOICES, Phone, Utterance, speak
 from keysync.synthetic.text import sentence
 
-VERSION = 1  # of the generator: a change of pictures or labels raises it
-_SPLITS = {"train": 0, "validation": 1, "test": 2}
-_KINDS = {"identity": 0, "voice": 1, "text": 2, "scene": 3, "motion": 4, "sensor": 5}
+VERSION = 2  # of the generator: the same plan gives the same frames within one version
+_SPLITS = ("train", "test")
+_KINDS = ("identity", "voice", "text", "scene", "motion")
+_OVERSAMPLE = 1.25  # samples per pixel along each side: smoother edges for a third more time
+_WORDS_PER_SECOND = 3.5  # a little more than anyone says, so that speech fills the clip
+_FADE_S = 0.02
+_SHUTTER = 0.5  # share of a frame's time that the sensor is open, where motion blurs
+
+MOUTH_COLUMNS = ("gap_cm", "width_cm", "protrusion_cm", "jaw_open", "closure", "tuck")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClipPlan:
-    """Everything that decides a clip; equal plans give equal bytes.
-
-    ``identity``, ``scene``, ``motion`` and ``text`` are seeds of their own: two plans that differ in
-    ``text`` and ``voice`` alone are the same face, motion and light saying other words.
-    """
+    """What to draw. Two plans with one identity, scene and motion differ only about the mouth."""
 
     split: str
     identity: int
+    voice: int
+    text: int
     scene: int
     motion: int
-    text: int
-    voice: str
-    size: tuple[int, int] = (512, 512)  # width, height
-    seconds: float = 4.0
+    size: tuple[int, int] = (384, 384)  # width, height; even
+    seconds: float = 3.2
     fps: Fraction = Fraction(25)
-    framing: Framing = "head"
+    framing: str = "face"
 
     def __post_init__(self) -> None:
         if self.split not in _SPLITS:
-            raise ConfigError(f"split is {self.split!r}; choose one of {', '.join(_SPLITS)}")
-        if min(self.size) < 64 or max(self.size) > 2048:
-            raise ConfigError(f"size is {self.size}; each side must be 64 to 2048 pixels")
-        if not 0.1 <= self.seconds <= 600 or not 1 <= self.fps <= 120:
-            raise ConfigError(f"{self.seconds} s at {self.fps} fps; use 0.1 to 600 s and 1 to 120 fps")
+            raise ConfigError(f"split is {self.split!r}; take one of {', '.join(_SPLITS)}")
+        if self.framing not in FRAMINGS:
+            raise ConfigError(f"framing is {self.framing!r}; take one of {', '.join(FRAMINGS)}")
+        if any(side < 32 or side % 2 for side in self.size):
+            raise ConfigError(f"size is {self.size}; both sides must be even and 32 or more")
+        if self.fps <= 0 or self.seconds * self.fps < 1:
+            raise ConfigError(f"{self.seconds} s at {self.fps} frames per second hold no frame")
+
+    @property
+    def frame_count(self) -> int:
+        """Whole frames that fit."""
+        return math.floor(self.seconds * self.fps + 1e-9)
 
     def rng(self, kind: str) -> np.random.Generator:
-        index = {"sensor": self.motion, "voice": self.text}.get(kind)
-        return np.random.default_rng(
-            [_SPLITS[self.split], _KINDS[kind], index if index is not None else getattr(self, kind)]
-        )
+        """A generator for one of identity, voice, text, scene, motion."""
+        return np.random.default_rng([_SPLITS.index(self.split), _KINDS.index(kind), getattr(self, kind)])
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
-    """A clip in memory with its labels."""
+class Labels:
+    """The truth about every frame, and the phones."""
 
+    landmarks68: Float32[np.ndarray, "t 68 2"]  # pixels, centre of the top-left pixel at (0.5, 0.5)
+    mouth: Float32[np.ndarray, "t 6"]  # MOUTH_COLUMNS; gap is signed and vertical, protrusion against rest
+    weights: Float16[np.ndarray, "t 57"]  # in the order of ``HeadModel.names``
+    pose: Float32[np.ndarray, "t 6"]  # pitch, yaw, roll in degrees, shift x, y, z in cm; scene included
+    phone_names: np.ndarray  # p names
+    phone_starts_s: Float32[np.ndarray, " p"]
+    phone_ends_s: Float32[np.ndarray, " p"]
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnClip:
+    """One clip in memory; frame k is seen at ``k / fps`` seconds."""
+
+    plan: ClipPlan
     frames: UInt8[np.ndarray, "t h w 3"]
-    sound: Float32[np.ndarray, " n"]  # 16 kHz mono
-    landmarks: Float32[np.ndarray, "t 68 2"]  # pixels, centre of the first pixel at .5
-    mouth: Float32[np.ndarray, "t 6"]  # gap cm (signed), width cm, protrusion cm, jawOpen, closure, tuck
-    weights: Float32[np.ndarray, "t s"]
-    pose: Float32[np.ndarray, "t 3"]  # pitch, yaw, roll, degrees
-    phones: tuple[Phone, ...]
+    audio16k: Float32[np.ndarray, " n"]
+    labels: Labels
+    voice: str
     text: str
+
+
+def draw_clip(plan: ClipPlan) -> DrawnClip:
+    """Draw one clip: about 2 s for the person and 0.1 s per frame of 384 pixels.
+
+    Raises:
+        MissingProgram: the synthesiser of the drawn voice is not installed.
+    """
+    voice, text, utterance, mouth = _say(plan)
+    person = _person(plan.split, plan.identity)
+    weights, motion, shift = _move(plan, person, mouth)
+    frames, landmarks, measures, placed = [], [], [], []
+    for shot in _shoot(plan, person, mouth, weights, motion, shift):
+        frames.append(shot.frame)
+        landmarks.append(shot.landmarks)
+        measures.append(shot.measures)
+        placed.append(shot.placed)
+    times_s = np.arange(plan.frame_count) / float(plan.fps)
+    held = [_at(curve, mouth, times_s) for curve in (mouth.closure, mouth.tuck)]
+    jaw = _at(weights[:, head_model().names.index("jawOpen")], mouth, times_s)
+    labels = Labels(
+        landmarks68=np.stack(landmarks),
+        mouth=np.concatenate([np.array(measures), np.stack([jaw, *held], axis=1)], axis=1).astype(np.float32),
+        weights=_at(weights, mouth, times_s).astype(np.float16),
+        pose=np.array(placed, np.float32),
+        phone_names=np.array([phone.name for phone in utterance.phones]),
+        phone_starts_s=np.array([phone.start_s for phone in utterance.phones], np.float32),
+        phone_ends_s=np.array([phone.end_s for phone in utterance.phones], np.float32),
+    )
+    return DrawnClip(plan, np.stack(frames), utterance.samples, labels, voice, text)
+
+
+def make_clip(plan: ClipPlan, folder: Path, crf: int = 18) -> None:
+    """Draw one clip into ``folder``, whole or not at all; a folder that is there is left as it is."""
+    if folder.exists():
+        return
+    clip = draw_clip(plan)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # left by a run that was cut off
+    partial.mkdir(parents=True)
+    _write_video(partial / "clip.mp4", clip.frames, plan.fps, crf)
+    with wave.open(str(partial / "clip.wav"), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(RATE_HZ)
+        sound.writeframes((np.clip(clip.audio16k, -1, 1) * 32767).round().astype("<i2").tobytes())
+    labels = {field.name: getattr(clip.labels, field.name) for field in dataclasses.fields(Labels)}
+    np.savez_compressed(partial / "labels.npz", **labels)
+    meta = dataclasses.asdict(plan) | {
+        "fps": str(plan.fps),
+        "voice_name": clip.voice,
+        "text_spoken": clip.text,
+        "mouth_columns": MOUTH_COLUMNS,
+        "weight_names": head_model().names,
+        "generator": VERSION,
+    }
+    (partial / "meta.json").write_text(json.dumps(meta, indent=1))
+    partial.rename(folder)
+
+
+def plan_clips(
+    count: int,
+    seed: int,
+    *,
+    split: str,
+    takes: int = 1,
+    size: tuple[int, int] = (384, 384),
+    seconds: float = 3.2,
+    fps: Fraction = Fraction(25),
+    framing: str = "face",
+) -> list[ClipPlan]:
+    """Plan a set of clips: new words in each, and ``takes`` clips in a row of one person in one scene."""
+    first = seed * 1_000_000  # sets of different seeds share nothing
+    return [
+        ClipPlan(
+            split=split,
+            identity=first + index // takes,
+            voice=first + index,
+            text=first + index,
+            scene=first + index // takes,
+            motion=first + index // takes,
+            size=size,
+            seconds=seconds,
+            fps=fps,
+            framing=framing,
+        )
+        for index in range(count)
+    ]
+
+
+def make_clips(plans: Iterable[ClipPlan], out: Path, jobs: int) -> Iterator[Path]:
+    """Draw a set into ``out``, ``jobs`` clips at a time, one core each; yields each folder when it is there."""
+    out.mkdir(parents=True, exist_ok=True)
+    context = multiprocessing.get_context("spawn")  # a fork would inherit numpy's threads
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_one_thread) as pool:
+        queued = {
+            pool.submit(make_clip, plan, folder): folder
+            for index, plan in enumerate(plans)
+            for folder in [out / f"{index:05d}"]
+        }
+        try:
+            for done in as_completed(queued):
+                done.result()
+                yield queued[done]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _one_thread() -> None:
+    cv2.setNumThreads(1)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m keysync.synthetic.make", description="Draw talking heads."
+    )
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--clips", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--size", type=_size, default=(384, 384), help="pixels: 384, or 640x360")
+    parser.add_argument("--seconds", type=float, default=3.2)
+    parser.add_argument("--fps", type=Fraction, default=Fraction(25), help="25, or 30000/1001")
+    parser.add_argument("--framing", choices=FRAMINGS, default="face")
+    parser.add_argument("--split", choices=_SPLITS, default="train")
+    parser.add_argument("--takes", type=int, default=1, help="clips per person, scene and motion")
+    parser.add_argument("--jobs", type=int, default=1)
+    args = parser.parse_args(arguments)
+    plans = plan_clips(
+        args.clips,
+        args.seed,
+        split=args.split,
+        takes=args.takes,
+        size=args.size,
+        seconds=args.seconds,
+        fps=args.fps,
+        framing=args.framing,
+    )
+    started = time.monotonic()
+    for done, folder in enumerate(make_clips(plans, args.out, args.jobs), start=1):
+        print(f"{folder.name}: {done} of {len(plans)}, {time.monotonic() - started:.0f} s", flush=True)
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    return int(width), int(height or width)
+
+
+def _say(plan: ClipPlan) -> tuple[str, str, Utterance, Mouth]:
+    """Voice and text of a plan, the speech cut to its length, and the mouth that says it."""
+    voices = TRAIN_VOICES if plan.split == "train" else TEST_VOICES
+    speaker, text_rng = plan.rng("voice"), plan.rng("text")
+    voice = str(speaker.choice(voices))
+    text = sentence(text_rng, max(3, math.ceil(plan.seconds * _WORDS_PER_SECOND)))
+    duration_s = plan.frame_count / plan.fps
+    utterance = _cut(speak(text, voice, speaker), float(duration_s))
+    mouth = articulate(
+        utterance,
+        float(duration_s),
+        text_rng,
+        fps=plan.fps,
+        jaw_gain=speaker.uniform(0.7, 1.25),
+        lip_gain=speaker.uniform(0.7, 1.25),
+    )
+    return voice, text, utterance, mouth
+
+
+def _cut(utterance: Utterance, duration_s: float) -> Utterance:
+    """Cut, or fill with silence, to a length; phones beyond it would pull the last frame's mouth."""
+    count = round(duration_s * utterance.rate_hz)
+    samples = np.zeros(count, np.float32)
+    kept = min(count, len(utterance.samples))
+    samples[:kept] = utterance.samples[:kept]
+    if kept < len(utterance.samples):
+        fade = min(kept, round(_FADE_S * utterance.rate_hz))
+        samples[kept - fade : kept] *= np.linspace(1, 0, fade, dtype=np.float32)
+    phones = tuple(
+        Phone(phone.name, phone.start_s, min(phone.end_s, duration_s))
+        for phone in utterance.phones
+        if phone.start_s < duration_s
+    )
+    return Utterance(samples, utterance.rate_hz, phones)
+
+
+def _move(
+    plan: ClipPlan, person: Person, mouth: Mouth
+) -> tuple[Float32[np.ndarray, "t 57"], Float32[np.ndarray, "t 3"], Float32[np.ndarray, "t 3"]]:
+    """All weights, and the head's rotation and shift, at the mouth's rate."""
+    # At an even loudness head and brows move by the plan's motion alone: other words, same motion.
+    even = dataclasses.replace(mouth, loudness=np.full_like(mouth.loudness, 0.9))
+    behaviour = behave(even, plan.rng("motion"))
+    named = merge(mouth, behaviour)
+    still = np.zeros(len(mouth.closure), np.float32)
+    weights = np.stack([named.get(name, still) for name in head_model().names], axis=1)
+    return seal_lips(person.resting, weights, mouth.closure), behaviour.pose, behaviour.shift
+
+
+def _at(curves: np.ndarray, mouth: Mouth, times_s: np.ndarray) -> Float32[np.ndarray, "k *rest"]:
+    """Read curves at any times, between their samples too."""
+    place = np.clip(times_s * mouth.rate_hz, 0, len(curves) - 1)
+    before = np.minimum(place.astype(int), len(curves) - 2)
+    share = (place - before).reshape(-1, *[1] * (curves.ndim - 1))
+    return np.asarray((1 - share) * curves[before] + share * curves[before + 1], np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shot:
+    frame: UInt8[np.ndarray, "h w 3"]
+    landmarks: Float32[np.ndarray, "68 2"]
+    measures: tuple[float, float, float]  # gap, width, protrusion
+    placed: tuple[float, ...]  # rotation and shift
 
 
 @lru_cache(maxsize=2)
 def _person(split: str, identity: int) -> Person:
-    return Person(np.random.default_rng([_SPLITS[split], _KINDS["identity"], identity]))
+    """Takes of one person follow each other, so the person is built once."""
+    return draw_person(np.random.default_rng([_SPLITS.index(split), _KINDS.index("identity"), identity]))
 
 
-def draw_clip(plan: ClipPlan) -> Drawn:
-    """Speak the text, move the face by its phones, render every frame."""
-    rng = plan.rng("text")
-    text = sentence(rng)
-    utterance = speak(text, plan.voice, plan.rng("voice"))
-    samples = np.zeros(round(plan.seconds * RATE_HZ), np.float32)
-    spoken = utterance.samples[: len(samples)]
-    samples[: len(spoken)] = spoken
-    person = _person(plan.split, plan.identity)
-    mouth = articulate(
-        utterance, plan.seconds, rng, fps=plan.fps, jaw_gain=rng.uniform(0.8, 1.2), lip_gain=rng.uniform(0.8, 1.2),
-        seal=person.seal,
-    )  # fmt: skip
-    # The head's motion belongs to the motion seed alone: it must not nod to the words.
-    calm = replace(mouth, loudness=np.ones_like(mouth.loudness))
-    behaviour = behave(calm, plan.rng("motion"))
-    weights = merge(mouth, behaviour)
-    model = head_model()
-    curves = np.zeros((len(mouth.closure), len(model.shapes)), np.float32)
-    for name, curve in weights.items():
-        curves[:, model.shapes.index(name)] = curve
-
-    scene = Scene(plan.rng("scene"), person, plan.framing)
-    sensor = plan.rng("sensor")
-    marks = model.landmarks
-    frames, landmarks, mouths, at = [], [], [], []
-    for index in range(int(plan.seconds * plan.fps)):
-        k = min(round(index / plan.fps * mouth.rate_hz), len(curves) - 1)
-        image, points = scene.render(person, curves[k], behaviour.pose[k], behaviour.shift[k], plan.size)
-        frames.append(scene.sense(image, sensor))
-        landmarks.append(points)
-        lips = person.expressed[marks]
-        width = float(np.linalg.norm(lips[60] - lips[64]))
-        forward = float(lips[[62, 66], 2].mean())
-        jaw = weights["jawOpen"][k]
-        mouths.append((person.gap_cm(), width, forward, jaw, mouth.closure[k], mouth.tuck[k]))
-        at.append(k)
-    return Drawn(
-        np.stack(frames), samples, np.stack(landmarks), np.array(mouths, np.float32), curves[at],
-        behaviour.pose[at], utterance.phones, text,
-    )  # fmt: skip
-
-
-def save_clip(plan: ClipPlan, folder: Path, crf: int = 18) -> None:
-    """Draw ``plan`` into ``folder``: clip.mp4, clip.wav, labels.npz, meta.json. All or nothing."""
-    drawn = draw_clip(plan)
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    write_video(partial / "clip.mp4", drawn.frames, plan.fps, crf)
-    write_sound(partial / "clip.wav", drawn.sound)
-    np.savez_compressed(
-        partial / "labels.npz",
-        landmarks68=drawn.landmarks,
-        mouth=drawn.mouth,
-        weights=drawn.weights.astype(np.float16),
-        pose=drawn.pose,
-        phone_names=np.array([phone.name for phone in drawn.phones]),
-        phone_starts_s=np.array([phone.start_s for phone in drawn.phones], np.float32),
-        phone_ends_s=np.array([phone.end_s for phone in drawn.phones], np.float32),
-    )
-    meta = {"generator": VERSION, **asdict(plan), "fps": str(plan.fps), "text_spoken": drawn.text}
-    (partial / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
-    partial.rename(folder)
-
-
-def write_video(path: Path, frames: UInt8[np.ndarray, "t h w 3"], fps: Fraction, crf: int = 18) -> None:
-    """H.264 in 4:2:0, BT.709."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=fps, options={"crf": str(crf), "preset": "veryfast"})
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt, stream.thread_count = "yuv420p", 1  # one thread: the same bytes everywhere
-        for frame in frames:
-            stream_frame = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            container.mux(stream.encode(stream_frame))
-        container.mux(stream.encode(None))
-
-
-def write_sound(path: Path, samples: Float32[np.ndarray, " n"]) -> None:
-    """16-bit mono WAV at 16 kHz."""
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE_HZ)
-        file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
-
-
-def plan_clips(
-    count: int, seed: int, *, split: str, size: tuple[int, int], seconds: float, framing: Framing
-) -> list[ClipPlan]:
-    """``count`` different people, scenes and sentences; voices of the split."""
-    voices = TEST_VOICES if split == "test" else TRAIN_VOICES
-    rng = np.random.default_rng([_SPLITS[split], 99, seed])
-    plans = []
-    for index in range(count):
-        number = seed * 1_000_000 + index
-        recorded = split == "train" and rng.random() < 0.4
-        voice = str(TRAIN_VOICES[rng.integers(3)] if recorded else voices[rng.integers(len(voices))])
-        plans.append(
-            ClipPlan(
-                split=split, identity=number, scene=number, motion=number, text=number, voice=voice, size=size,
-                seconds=seconds, framing=framing,
-            )  # fmt: skip
+def _shoot(
+    plan: ClipPlan,
+    person: Person,
+    mouth: Mouth,
+    weights: Float32[np.ndarray, "t 57"],
+    motion: Float32[np.ndarray, "t 3"],
+    shift: Float32[np.ndarray, "t 3"],
+) -> Iterator[_Shot]:
+    scene_rng = plan.rng("scene")
+    scene = draw_scene(scene_rng)
+    camera = place_camera(scene, person, plan.size, plan.framing)
+    for index in range(plan.frame_count):
+        # Sub-frames lie evenly about the frame's time, whose truth the labels hold.
+        spread = (np.arange(scene.sensor.sub_frames) + 0.5) / scene.sensor.sub_frames - 0.5
+        times_s = (index + np.append(_SHUTTER * spread, 0.0)) / float(plan.fps)
+        moments = [
+            pose(person, w, scene.pose + degrees, cm)
+            for w, degrees, cm in zip(
+                *(_at(curve, mouth, times_s) for curve in (weights, motion, shift)), strict=True
+            )
+        ]
+        drawn = [picture(person, posed, scene, camera, _OVERSAMPLE) for posed in moments[:-1]]
+        truth = moments[-1]
+        yield _Shot(
+            frame=expose(np.asarray(np.mean(drawn, axis=0, dtype=np.float32)), scene.sensor, scene_rng),
+            landmarks=camera.project(truth.landmarks)[:, :2],
+            measures=(lip_gap(truth.face), mouth_width(truth.face), protrusion(person, truth)),
+            placed=(*(scene.pose + _at(motion, mouth, times_s)[-1]), *_at(shift, mouth, times_s)[-1]),
         )
-    return plans
 
 
-def make_clips(plans: list[ClipPlan], out: Path, jobs: int) -> Iterator[Path]:
-    """Draw every plan that is not yet under ``out``; yields each folder when it is there."""
-    out.mkdir(parents=True, exist_ok=True)
-    wanted = [(plan, out / f"{index:05d}") for index, plan in enumerate(plans)]
-    yield from (folder for _, folder in wanted if folder.exists())
-    todo = [(plan, folder) for plan, folder in wanted if not folder.exists()]
-    if jobs <= 1:
-        for plan, folder in todo:
-            save_clip(plan, folder)
-            yield folder
-        return
-    with ProcessPoolExecutor(jobs, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        waiting = {pool.submit(save_clip, plan, folder): folder for plan, folder in todo}
-        for done in as_completed(waiting):
-            done.result()
-            yield waiting[done]
+def _write_video(path: Path, frames: UInt8[np.ndarray, "t h w 3"], fps: Fraction, crf: int) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"crf": str(crf)})
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1
+        stream.codec_context.colorspace = Colorspace.ITU709
+        for index, frame in enumerate(frames):
+            drawn = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            converted = drawn.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
+            converted.pts = index
+            container.mux(stream.encode(converted))
+        container.mux(stream.encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -22,6 +22,8 @@ from keysync.synthetic.camera import (
 )
 from keysync.synthetic.dress import (
     Outfit,
+    Sheet,
+    Shell,
     dress,
     paint_cloth,
     paint_strands,
@@ -36,7 +38,6 @@ from keysync.synthetic.head import (
     lip_gap,
     rotation,
     smooth_step,
-    solve_seal,
 )
 from keysync.synthetic.light import Lights, cast_shadow, openness, shade
 from keysync.synthetic.rasterise import Atlas, Mesh, draw_visible, vertex_normals
@@ -80,15 +81,14 @@ class Person:
     look: Look
     outfit: Outfit
     resting: Vertices
-    seal: float
     mesh: Mesh
     atlas: Atlas
-    open_share: Float32[np.ndarray, "v"]
-    head_share: Float32[np.ndarray, "n"]  # 1 follows the head, 0 the body
-    shell_rows: Int64[np.ndarray, "s"]
-    shell_out_cm: Float32[np.ndarray, "s"]
+    open_share: Float32[np.ndarray, " v"]
+    head_share: Float32[np.ndarray, " n"]  # 1 follows the head, 0 the body
+    shell_rows: Int64[np.ndarray, " s"]
+    shell_out_cm: Float32[np.ndarray, " s"]
     worn: Float32[np.ndarray, "w 3"]
-    worn_head_share: Float32[np.ndarray, "w"]
+    worn_head_share: Float32[np.ndarray, " w"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Posed:
     @property
     def landmarks(self) -> Float32[np.ndarray, "68 3"]:
         """In space, cm."""
-        return self.vertices[head_model().landmarks]
+        return np.asarray(self.vertices[head_model().landmarks])
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class Scene:
     """Everything about a clip's picture that is neither the person nor their motion."""
 
     view: View
-    pose: Float64[np.ndarray, "3"]  # pitch, yaw, roll about which the head moves, degrees
+    pose: Float64[np.ndarray, " 3"]  # pitch, yaw, roll about which the head moves, degrees
     lights: Lights
     exposure: float
     backdrop: Float32[np.ndarray, "640 640 3"]
@@ -130,7 +130,6 @@ def draw_person(rng: np.random.Generator) -> Person:
         look=look,
         outfit=outfit,
         resting=resting,
-        seal=solve_seal(natural),
         mesh=_join(outfit),
         atlas=_paint(look, skin_rng),
         open_share=np.empty(0, np.float32),
@@ -145,18 +144,18 @@ def draw_person(rng: np.random.Generator) -> Person:
 
 def pose(
     person: Person,
-    weights: Float32[np.ndarray, "57"],
-    degrees: Float32[np.ndarray, "3"] | Float64[np.ndarray, "3"],
-    shift_cm: Float32[np.ndarray, "3"] | Float64[np.ndarray, "3"],
+    weights: Float32[np.ndarray, " 57"],
+    degrees: Float32[np.ndarray, " 3"] | Float64[np.ndarray, " 3"],
+    shift_cm: Float32[np.ndarray, " 3"] | Float64[np.ndarray, " 3"],
 ) -> Posed:
     """Move face, head and body: expression weights, then rotation and shift of the head."""
     face = express(person.resting, weights)
     turn, shift = rotation(degrees).T, np.asarray(shift_cm, np.float32)
 
-    def place(points: Vertices, head_share: Float32[np.ndarray, "n"]) -> Vertices:
+    def place(points: Vertices, head_share: Float32[np.ndarray, " n"]) -> Vertices:
         share = head_share[:, None]
         with_head = (points - PIVOT) @ turn + PIVOT + shift
-        return share * with_head + (1 - share) * (points + np.float32(_BODY_FOLLOWS) * shift)
+        return np.asarray(share * with_head + (1 - share) * (points + np.float32(_BODY_FOLLOWS) * shift))
 
     head = place(face, person.head_share)
     skin_normals = vertex_normals(head, head_model().triangles)
@@ -247,7 +246,8 @@ def _join(outfit: Outfit) -> Mesh:
     lashes = material[0] == number["lash"]
     layer = [lashes.astype(np.uint8)]
     vertex_count, uv_count = len(model.neutral), len(model.uv)
-    for piece in (*outfit.shells, *outfit.sheets):
+    pieces: tuple[Shell | Sheet, ...] = (*outfit.shells, *outfit.sheets)
+    for piece in pieces:
         triangles.append(piece.triangles + np.int32(vertex_count))
         triangle_uv.append(piece.triangles + np.int32(uv_count))
         uv.append(piece.uv)
@@ -331,7 +331,7 @@ def _draw_lights(rng: np.random.Generator) -> Lights:
     side, height = rng.uniform(-1.1, 1.1), rng.uniform(0.1, 1.0)
     key = [math.sin(side) * math.cos(height), math.sin(height), math.cos(side) * math.cos(height)]
 
-    def warmth(spread: float) -> Float64[np.ndarray, "3"]:
+    def warmth(spread: float) -> Float64[np.ndarray, " 3"]:
         warm = rng.uniform(-spread, spread)
         return np.array([1 + warm, 1, 1 - warm])
 

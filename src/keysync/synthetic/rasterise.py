@@ -14,6 +14,7 @@ import numba
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
+_STRANDS = 1024  # strands of hair once around the head; each is seen or not over pieces four times as long
 _Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
 
 
@@ -31,10 +32,10 @@ class Mesh(NamedTuple):
     triangles: Int32[np.ndarray, "t 3"]
     triangle_uv: Int32[np.ndarray, "t 3"]
     uv: Float32[np.ndarray, "u 2"]
-    material: Int32[np.ndarray, "t"]
-    one_sided: UInt8[np.ndarray, "t"]  # 1: not drawn when seen from behind
-    layer: UInt8[np.ndarray, "t"]  # 0: opaque; 1 and up: a layer of strands with holes between
-    no_shadow: UInt8[np.ndarray, "t"]  # 1: casts none
+    material: Int32[np.ndarray, " t"]
+    one_sided: UInt8[np.ndarray, " t"]  # 1: not drawn when seen from behind
+    layer: UInt8[np.ndarray, " t"]  # 0: opaque; 1 and up: a layer of strands with holes between
+    no_shadow: UInt8[np.ndarray, " t"]  # 1: casts none
 
 
 class Atlas(NamedTuple):
@@ -87,7 +88,7 @@ def _strand_covers(mesh, atlas, t, share_0, share_1, share_2):
     start, width, height = atlas.place[material, 0], atlas.place[material, 1], atlas.place[material, 2]
     column = min(max(int(u * width), 0), width - 1)
     row = min(max(int((1 - v) * height), 0), height - 1)
-    mixed = (int(u * 512) * 73856093) ^ (int(v * 512) * 19349663) ^ (mesh.layer[t] * 83492791)
+    mixed = (int(u * _STRANDS) * 73856093) ^ (int(v * _STRANDS / 4) * 19349663) ^ (mesh.layer[t] * 83492791)
     mixed = (mixed * 2654435761) & 0xFFFFFF
     chance = (mixed >> 8) / 65536.0
     return atlas.texels[start + row * width + column, 3] > 0.05 + 0.9 * chance
@@ -115,10 +116,10 @@ def draw_visible(
         area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
         if area == 0 or (area > 0 and mesh.one_sided[t] == 1):  # y runs down: a front has negative area
             continue
-        left = max(int(math.ceil(min(x0, x1, x2) - 0.5)), 0)
-        right = min(int(math.floor(max(x0, x1, x2) - 0.5)), width - 1)
-        top = max(int(math.ceil(min(y0, y1, y2) - 0.5)), 0)
-        bottom = min(int(math.floor(max(y0, y1, y2) - 0.5)), height - 1)
+        left = max(math.ceil(min(x0, x1, x2) - 0.5), 0)
+        right = min(math.floor(max(x0, x1, x2) - 0.5), width - 1)
+        top = max(math.ceil(min(y0, y1, y2) - 0.5), 0)
+        bottom = min(math.floor(max(y0, y1, y2) - 0.5), height - 1)
         if left > right or top > bottom:
             continue
         near_0, near_1, near_2 = screen[a, 2], screen[b, 2], screen[c, 2]
@@ -149,7 +150,7 @@ def draw_visible(
 def draw_depth(
     screen: Float32[np.ndarray, "n 3"],
     triangles: Int32[np.ndarray, "t 3"],
-    skipped: UInt8[np.ndarray, "t"],
+    skipped: UInt8[np.ndarray, " t"],
     depth: Float32[np.ndarray, "h w"],
 ):
     """Fill ``depth`` with the largest third coordinate per pixel: the view of a lamp."""
@@ -162,10 +163,10 @@ def draw_depth(
         x1, y1 = screen[b, 0], screen[b, 1]
         x2, y2 = screen[c, 0], screen[c, 1]
         area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-        left = max(int(math.ceil(min(x0, x1, x2) - 0.5)), 0)
-        right = min(int(math.floor(max(x0, x1, x2) - 0.5)), width - 1)
-        top = max(int(math.ceil(min(y0, y1, y2) - 0.5)), 0)
-        bottom = min(int(math.floor(max(y0, y1, y2) - 0.5)), height - 1)
+        left = max(math.ceil(min(x0, x1, x2) - 0.5), 0)
+        right = min(math.floor(max(x0, x1, x2) - 0.5), width - 1)
+        top = max(math.ceil(min(y0, y1, y2) - 0.5), 0)
+        bottom = min(math.floor(max(y0, y1, y2) - 0.5), height - 1)
         if area == 0 or left > right or top > bottom:
             continue
         z0, z1, z2 = screen[a, 2], screen[b, 2], screen[c, 2]

@@ -42,7 +42,7 @@ _IRIS_CHANCES = (0.27, 0.22, 0.12, 0.07, 0.10, 0.07, 0.07, 0.08)
 
 Texture = Float32[np.ndarray, "h w 8"]
 Mask = Float32[np.ndarray, "h w"]
-Colour = Float64[np.ndarray, "3"]  # linear unless it says sRGB
+Colour = Float64[np.ndarray, " 3"]  # linear unless it says sRGB
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Tiles:
     beard: Float32[np.ndarray, "1024 1024"]
 
 
-def linear(srgb: Float64[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
+def linear(srgb: Float64[np.ndarray, " *shape"]) -> Float64[np.ndarray, " *shape"]:
     """sRGB to linear light."""
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
 
@@ -80,7 +80,9 @@ def hex_colour(text: str) -> Colour:
     return np.array([int(text[i : i + 2], 16) / 255 for i in (0, 2, 4)])
 
 
-def volume_noise(rng: np.random.Generator, points: Float32[np.ndarray, "*shape 3"], cell_cm: float) -> np.ndarray:
+def volume_noise(
+    rng: np.random.Generator, points: Float32[np.ndarray, "*shape 3"], cell_cm: float
+) -> np.ndarray:
     """Smooth noise in space, standard deviation up to 1, features of ``cell_cm``."""
     values = rng.standard_normal((_NOISE_CELLS,) * 3, dtype=np.float32)
     grid = np.moveaxis(points / np.float32(cell_cm), -1, 0)
@@ -107,7 +109,9 @@ def draw_look(rng: np.random.Generator) -> Look:
     place = rng.uniform(0.5, len(tones) - 1.01)
     below, share = int(place), place - int(place)
     hue = np.array([1.0, rng.uniform(0.90, 0.97), rng.uniform(0.84, 0.95)])
-    tone = np.clip((tones[below] * (1 - share) + tones[below + 1] * share) * rng.uniform(0.93, 1.03) * hue, 0, 1)
+    tone = np.clip(
+        (tones[below] * (1 - share) + tones[below + 1] * share) * rng.uniform(0.93, 1.03) * hue, 0, 1
+    )
     skin = linear(tone)
     feminine = bool(rng.random() < 0.5)
 
@@ -143,7 +147,9 @@ def tiles() -> Tiles:
     jaw = smooth_step(-2.6, -4.2, y - 0.28 * np.maximum(beside - 3, 0)) * smooth_step(-11.5, -8.8, y)
     moustache = np.exp(-(((y + 1.95) / 0.55) ** 2)) * smooth_step(3.2, 2.4, beside)
     beard = np.maximum(jaw * smooth_step(1.5, 4.0, z), moustache) * (1 - np.clip(1.6 * lips, 0, 1))
-    beard = beard * (1 - 0.6 * np.exp(-((beside / 1.4) ** 2) - ((y + 4.75) / 0.35) ** 2))  # bare below the lip
+    beard = beard * (
+        1 - 0.6 * np.exp(-((beside / 1.4) ** 2) - ((y + 4.75) / 0.35) ** 2)
+    )  # bare below the lip
     return Tiles(
         face=face,
         head=_positions(("head_neck", "eye_socket_L", "eye_socket_R", "mouth_socket"), HEAD_SIDE),
@@ -159,7 +165,9 @@ def paint_skin(look: Look, rng: np.random.Generator) -> tuple[Texture, Texture]:
     face, head = _blank(FACE_SIDE), _blank(HEAD_SIDE)
     redness, hollows = rng.uniform(0.3, 1.4), rng.uniform(0.3, 1.2)
     noise_seed = rng.integers(2**63)  # both tiles draw from the same noise, or the neck would show a seam
-    face[..., :3], mottle = _complexion(base.face, look.skin, redness, hollows, np.random.default_rng(noise_seed))
+    face[..., :3], mottle = _complexion(
+        base.face, look.skin, redness, hollows, np.random.default_rng(noise_seed)
+    )
     head[..., :3], _ = _complexion(base.head, look.skin, redness, hollows, np.random.default_rng(noise_seed))
     face[..., 7], head[..., 7] = np.clip(0.6 + 0.4 * mottle, 0.2, 1), 0.4
     for i in (4, 5, 6):
@@ -172,7 +180,11 @@ def paint_skin(look: Look, rng: np.random.Generator) -> tuple[Texture, Texture]:
         _paint_lids(face, look, rng)
     if look.stubble > 0:
         grain = np.clip(0.55 + 1.2 * blurred_noise(rng, FACE_SIDE, 0.9), 0, 1)
-        _mix(face, 0.75 * look.stubble * base.beard * grain, np.minimum(0.8 * look.hair + 0.02, 0.6 * look.skin))
+        _mix(
+            face,
+            0.75 * look.stubble * base.beard * grain,
+            np.minimum(0.8 * look.hair + 0.02, 0.6 * look.skin),
+        )
     return face, head
 
 
@@ -196,7 +208,11 @@ def paint_eye(rng: np.random.Generator) -> Texture:
     iris_cm, pupil_cm = rng.uniform(0.56, 0.62), rng.uniform(0.18, 0.28)
     colour = linear(hex_colour(str(rng.choice(_IRISES, p=_IRIS_CHANCES))))
     fibres = 0.18 * np.cos(angle * rng.integers(30, 60) + 3 * np.sin(7 * angle)) + 0.1 * np.cos(17 * angle)
-    iris = colour * (1 + fibres[..., None]) * (0.65 + 0.7 * smooth_step(pupil_cm, 0.7 * iris_cm, radius)[..., None])
+    iris = (
+        colour
+        * (1 + fibres[..., None])
+        * (0.65 + 0.7 * smooth_step(pupil_cm, 0.7 * iris_cm, radius)[..., None])
+    )
     iris = iris * (1 - 0.6 * smooth_step(iris_cm - 0.14, iris_cm, radius)[..., None])
 
     eye = _blank(EYE_SIDE)
@@ -254,7 +270,11 @@ def _lip_area() -> Mask:
 
 
 def _complexion(
-    position: Float32[np.ndarray, "h w 3"], skin: Colour, redness: float, hollows: float, rng: np.random.Generator
+    position: Float32[np.ndarray, "h w 3"],
+    skin: Colour,
+    redness: float,
+    hollows: float,
+    rng: np.random.Generator,
 ) -> tuple[Float32[np.ndarray, "h w 3"], Mask]:
     """Skin colour at every texel, and the coarse part of its noise."""
     coarse, fine = layered_noise(rng, position, 3.0, 3), layered_noise(rng, position, 0.35, 2)

@@ -62,7 +62,7 @@ class Spoken:
 
 
 def train_audio(
-    out: Path, *, minutes: float, hours_of_speech: float, seed: int, threads: int, jobs: int = 1
+    out: Path, *, minutes: float, hours_of_speech: float, seed: int, threads: int = 1, jobs: int = 1
 ) -> None:
     """Make the speech, train, evaluate on voices never trained on, write everything to ``out``.
 

@@ -58,7 +58,8 @@ def prepare_clip(
         times.append(frame.time - frames[0].time)
     if len(pictures) < 14:
         raise InputError(f"{folder}: only {len(pictures)} frames with a face; a clip needs 14")
-    tokens = AudioTokens(encoder, read_speech(folder / "clip.wav")).at(times, 8)
+    # The same silence after the last word as ``models.py`` lets the compact model hear.
+    tokens = AudioTokens(encoder, read_speech(folder / "clip.wav"), tail_s=1).at(times, 8, past_end="repeat")
     return PreparedClip(
         np.stack(pictures), np.stack(masks).astype(np.float32), np.stack(mouths), tokens.numpy()
     )

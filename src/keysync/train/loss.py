@@ -44,7 +44,7 @@ class PixelTarget:
 
 
 class Losses(NamedTuple):
-    """``total`` is what is trained on: its mean."""
+    """Train on the mean of ``total``; the others are its two terms, weights included."""
 
     total: Float[Tensor, "b t"]
     latent: Float[Tensor, "b t"]
@@ -87,5 +87,5 @@ def diffusion_loss(
         return Losses(latent, latent, latent.new_zeros(()))
 
     images = seen.decode(clean[:, seen.frames].flatten(0, 1)).clamp(-1, 1)
-    pixel = (weight * (images.view_as(seen.pictures) - seen.pictures) ** 2).mean()
-    return Losses(latent + config.pixel_weight * pixel, latent, pixel)
+    pixel = config.pixel_weight * (weight * (images.view_as(seen.pictures) - seen.pictures) ** 2).mean()
+    return Losses(latent + pixel, latent, pixel)
