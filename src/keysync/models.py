@@ -155,7 +155,16 @@ def _read_description(folder: Path) -> dict[str, Any]:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON ({error})") from error
-    wanted = {"kind", "image_size", "framing", "layout", "autoencoder", "keyframes", "interpolation", "sha256"}
+    wanted = {
+        "kind",
+        "image_size",
+        "framing",
+        "layout",
+        "autoencoder",
+        "keyframes",
+        "interpolation",
+        "sha256",
+    }
     if not isinstance(description, dict) or not wanted <= description.keys():
         raise CheckpointError(f"{path}: must name {', '.join(sorted(wanted))}")
     if description["kind"] not in ("compact", "full"):

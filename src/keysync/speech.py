@@ -22,7 +22,7 @@ class Speech:
 
     rate_hz = SPEECH_RATE_HZ
 
-    def __init__(self, blocks: Iterable[Float32[np.ndarray, " n"]]) -> None:
+    def __init__(self, blocks: Iterable[Float32[np.ndarray, " _"]]) -> None:
         """Store ``blocks`` one after the other.
 
         Args:

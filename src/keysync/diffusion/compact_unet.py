@@ -169,7 +169,9 @@ class CompactUNet(nn.Module):
         if told.reference.shape[1] == 1:
             return told.reference.expand(-1, frames, -1, -1, -1)
         start, end = told.reference[:, :1], told.reference[:, 1:]
-        share = torch.linspace(0, 1, frames, device=start.device, dtype=start.dtype)[None, :, None, None, None]
+        share = torch.linspace(0, 1, frames, device=start.device, dtype=start.dtype)[
+            None, :, None, None, None
+        ]
         return start * (1 - share) + end * share
 
     def forward(
@@ -187,7 +189,9 @@ class CompactUNet(nn.Module):
         h0 = rearrange(torch.cat([picture, base, mask], dim=2), "b t c h w -> (b t) c h w")
         audio = told.audio if told.hear else torch.zeros_like(told.audio)
         audio = rearrange(audio, "b t s d -> (b t) s d")
-        embedding = self.noise_embedding(_waves(noise_level.flatten())) + self.sound_embedding(audio.flatten(1))
+        embedding = self.noise_embedding(_waves(noise_level.flatten())) + self.sound_embedding(
+            audio.flatten(1)
+        )
         embedding = F.silu(embedding)
         tokens = self.sound_tokens(audio) + self.sound_position
 

@@ -44,9 +44,7 @@ class Stage:
     rows: int = 2  # segments per network call: memory against speed, never the result
 
     @torch.no_grad()
-    def sample(
-        self, noise: Float[Tensor, "b t c h w"], told: Condition
-    ) -> Float[Tensor, "b t c h w"]:
+    def sample(self, noise: Float[Tensor, "b t c h w"], told: Condition) -> Float[Tensor, "b t c h w"]:
         """Denoise, ``rows`` segments per network call."""
         guided = self.guidance.wrap(self.denoiser, told, self.rows)
         return euler(guided, noise.to(told.kept), self.sigmas.to(told.kept))

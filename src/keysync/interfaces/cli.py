@@ -54,7 +54,9 @@ def sync(
     model: Annotated[str, typer.Option(help="auto, compact, full, or a model folder.")] = "auto",
     device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
     seed: Annotated[int, typer.Option(help="Same seed, same film.")] = 23,
-    steps: Annotated[int | None, typer.Option(help="Denoising steps per stage; the model's own if absent.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Denoising steps per stage; the model's own if absent.")
+    ] = None,
     length: Annotated[Length, typer.Option(help="What decides how long the result is.")] = Length.video,
     video_codec: Annotated[Codec, typer.Option(help="ffv1 is lossless and needs .mkv.")] = Codec.h264,
     crf: Annotated[int | None, typer.Option(help="Quality of the codec: lower is better.")] = None,
@@ -133,9 +135,13 @@ def models(context: typer.Context) -> None:
     hashes = json.loads((COMPACT / "model.json").read_text())["sha256"]
     for name, digest in hashes.items():
         path = COMPACT / name
-        table.add_row(f"compact/{name}", f"{path.stat().st_size / 1e6:.1f}", "Apache-2.0", digest[:12], str(path))
+        table.add_row(
+            f"compact/{name}", f"{path.stat().st_size / 1e6:.1f}", "Apache-2.0", digest[:12], str(path)
+        )
     console.print(table)
-    console.print(f"Model used by --model auto: {model_folder('auto').name}; cache: {cache_folder()}", soft_wrap=True)
+    console.print(
+        f"Model used by --model auto: {model_folder('auto').name}; cache: {cache_folder()}", soft_wrap=True
+    )
 
 
 @models_app.command()
@@ -158,11 +164,8 @@ def synth(
 ) -> None:
     """Draw talking heads with exact labels (needs the 'synthetic' extra, flite and espeak-ng)."""
     with _needs("synthetic"):
-        from keysync.synthetic.make import make_clips, plan_clips
-    plans = plan_clips(clips, seed, split="train", size=(size, size), seconds=seconds, framing="head")
-    with _bar("clips") as advance:
-        for count, _ in enumerate(make_clips(plans, out, jobs), 1):
-            advance(count, clips)
+        from keysync.synthetic.make import make, plans
+    make(plans(clips, seed, "train", size=(size, size), seconds=seconds, framing="head"), out, jobs)
 
 
 @app.command()

@@ -379,6 +379,11 @@ def _upright(picture: av.VideoFrame) -> tuple[av.VideoFrame, int]:
         picture.color_range = _FULL_RANGE
     if not turns and not mirrored:
         return picture, 0
+    return _turned(picture, turns, mirrored), turns
+
+
+def _turned(picture: av.VideoFrame, turns: int, mirrored: bool) -> av.VideoFrame:
+    """The picture mirrored left to right if ``mirrored``, then turned counter-clockwise; tags kept."""
     if not _turnable(picture):
         picture = convert(picture, _turnable_format(picture.format))
     width, height = picture.width, picture.height
@@ -389,7 +394,7 @@ def _upright(picture: av.VideoFrame) -> tuple[av.VideoFrame, int]:
     out.pts, out.time_base, out.duration = picture.pts, picture.time_base, picture.duration
     out.colorspace, out.color_range = picture.colorspace, picture.color_range
     out.color_primaries, out.color_trc = picture.color_primaries, picture.color_trc
-    return out, turns
+    return out
 
 
 def _turnable(picture: av.VideoFrame) -> bool:

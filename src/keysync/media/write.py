@@ -2,229 +2,361 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
+import secrets
+from collections.abc import Generator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from types import TracebackType
+from typing import cast
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
+from av.codec import Codec
+from av.codec.codec import find_best_pix_fmt_of_list
+from av.codec.context import Flags
+from av.container import OutputContainer
+from av.video.frame import PictureType
+from av.video.stream import VideoStream
 from jaxtyping import Float32
 
 from keysync.config import VideoCodec
-from keysync.errors import ConfigError
-from keysync.media.failure import media_errors, require_file
-from keysync.media.read import MediaInfo
+from keysync.errors import ConfigError, MediaError
+from keysync.media.failure import media_errors, require_target
+from keysync.media.read import MediaInfo, convert, read_sound, sound_format, sound_frame
 
-MAX_RATE_HZ = 48000
-_ENCODERS: dict[str, tuple[str, int | None, dict[str, str]]] = {  # encoder, default crf, options
-    "h264": ("libx264", 16, {"preset": "fast"}),
-    "hevc": ("libx265", 19, {"preset": "fast", "x265-params": "log-level=error"}),
-    "av1": ("libsvtav1", 24, {"preset": "8"}),
-    "ffv1": ("ffv1", None, {"level": "3", "slicecrc": "1"}),
+_log = logging.getLogger(__name__)
+
+_HIGHEST_SOUND_RATE_HZ = 48_000
+_SOUND_STEP = 4096  # samples encoded at a time
+_BIT_RATE = 192_000  # of lossy sound, per second
+_FALLBACK_RATE = Fraction(25)
+_FALLBACK_TICK = Fraction(1, 90_000)
+_HIGHEST_RATE = 240  # frames per second that every encoder takes as a hint for its rate control
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoder:
+    name: str
+    options: dict[str, str]
+    default_crf: int | None = None  # None: lossless, there is nothing to choose
+    worst_crf: int = 51
+
+
+_ENCODERS: dict[VideoCodec, _Encoder] = {
+    "h264": _Encoder("libx264", {"preset": "fast"}, 16),
+    "hevc": _Encoder("libx265", {"preset": "fast", "x265-params": "log-level=error"}, 19),
+    "av1": _Encoder("libsvtav1", {"preset": "8"}, 24, 63),
+    "ffv1": _Encoder("ffv1", {"level": "3", "slicecrc": "1", "g": "1"}),
 }
-_CONTAINERS = {  # what each ending may hold
-    ".mp4": ("h264", "hevc", "av1"),
-    ".m4v": ("h264", "hevc"),
-    ".mov": ("h264", "hevc"),
-    ".mkv": ("h264", "hevc", "av1", "ffv1"),
-    ".webm": ("av1",),
-    ".avi": ("h264", "ffv1"),
-    ".nut": ("h264", "hevc", "ffv1"),
+
+
+@dataclass(frozen=True, slots=True)
+class _Container:
+    muxer: str
+    codecs: tuple[VideoCodec, ...]
+    sound: str = "aac"
+    options: dict[str, str] = field(default_factory=dict)
+
+
+_INDEX_FIRST = {"movflags": "+faststart"}  # a player can start before it has the whole file
+_CONTAINERS = {
+    ".mp4": _Container("mp4", ("h264", "hevc", "av1"), options=_INDEX_FIRST),
+    ".m4v": _Container("mp4", ("h264", "hevc", "av1"), options=_INDEX_FIRST),
+    ".mov": _Container("mov", ("h264", "hevc"), options=_INDEX_FIRST),
+    ".mkv": _Container("matroska", ("h264", "hevc", "av1", "ffv1")),
+    ".webm": _Container("webm", ("av1",), sound="libopus"),
 }
 
 
 class VideoWriter:
-    """Writes beside ``path`` and renames at the end; an error or a break leaves nothing behind.
+    """Writes a hidden file beside ``path`` and renames it on a clean exit; after an error nothing is left.
 
-    Frame times are kept exactly in MP4, MOV and NUT; Matroska and WebM know whole milliseconds only.
-    The sound is ``audio`` at its own sample rate (48 kHz and two channels at most), starts with the
-    first frame and lasts exactly as long as the picture: longer sound is cut, shorter is followed by
-    silence.
+    Size, colour tags, pixel shape and frame times stay those of the source: exact in MP4, M4V and MOV,
+    to the nearest millisecond in Matroska and WebM, which know no finer clock. Pixels keep their format
+    if the encoder takes it, else the nearest one. The sound starts with the first frame, ends with the
+    last one and is silence where the speech is over; it keeps its rate (48 kHz at most) and one or two
+    channels. Memory does not grow with the length.
+
+    One thing is lost, with a warning: FFV1 and AV1 cannot tell the shape of their pixels, and PyAV
+    cannot write it into Matroska or WebM, so there an anamorphic film plays too narrow or too wide.
     """
 
     def __init__(
-        self, path: Path, info: MediaInfo, *, codec: VideoCodec, crf: int | None, audio: Path
+        self,
+        path: Path,
+        info: MediaInfo,
+        *,
+        codec: VideoCodec,
+        crf: int | None = None,
+        audio: Path | None = None,
     ) -> None:
-        allowed = _CONTAINERS.get(path.suffix.lower())
-        if allowed is None:
-            raise ConfigError(f"{path}: cannot write '{path.suffix}' files; use {', '.join(_CONTAINERS)}")
-        if codec not in allowed:
-            homes = ", ".join(ending for ending, codecs in _CONTAINERS.items() if codec in codecs)
-            raise ConfigError(f"{path}: {path.suffix} cannot hold {codec}; use {homes}")
-        require_file(audio)
-        self.path, self.info = path, info
-        self._partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
+        """Check what is asked; nothing is opened yet.
+
+        Args:
+            info: of the video whose frames will come.
+            crf: quality, 0 (best) to 51, for av1 to 63; ``None`` takes the encoder's default.
+            audio: any file with sound; ``None`` writes a silent film without a sound track.
+        Raises:
+            ConfigError: the container is unknown or cannot hold ``codec``, the crf is out of range,
+                or ``path`` cannot become a file.
+        """
+        self._container = _container(path, codec)
+        self._encoder = _ENCODERS[codec]
+        self._options = _quality(codec, crf)
+        self._pixel_format = _pixel_format(info, codec)
+        require_target(path)
+        # The start of the name is enough: the whole could pass the 255 bytes that a name may have.
+        hidden = f".{path.stem[:32]}.partial-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
+        self._path, self._partial = path, path.with_name(hidden)
+        self._info, self._codec, self._audio = info, codec, audio
+        self._tick = info.time_base or _FALLBACK_TICK
+        self._rate = info.average_rate or _FALLBACK_RATE
+        self._durations: dict[int, int] = {}  # ticks that each frame in the encoder stays, by its time
         self._first: Fraction | None = None
-        self._last, self._step = Fraction(0), 1 / (info.average_rate or Fraction(25))
-        with media_errors(path, "write"):
-            if not path.parent.is_dir():
-                raise FileNotFoundError(None, "no such folder")
-            if path.is_dir():
-                raise IsADirectoryError(None, "is a directory")
-            self._container = av.open(f"file:{self._partial}", "w", format=_muxer(path))
-            try:
-                self._video = self._video_stream(codec, crf)
-                self._sound = _Sound(audio, self._container, path, lossless=codec == "ffv1")
-            except BaseException:
-                self._discard()
-                raise
-
-    def _video_stream(self, codec: VideoCodec, crf: int | None) -> av.VideoStream:
-        name, default, options = _ENCODERS[codec]
-        info, options = self.info, dict(options)
-        quality = default if crf is None else crf
-        if quality is not None:
-            options["crf"] = str(min(quality, 51) if codec in ("h264", "hevc") else quality)
-        stream = self._container.add_stream(name, rate=(info.average_rate or Fraction(25)), options=options)
-        stream.width, stream.height = info.width, info.height
-        stream.pix_fmt = _pixel_format(name, info)
-        context = stream.codec_context
-        stream.time_base = context.time_base = info.time_base
-        context.color_primaries, context.color_trc = info.color_primaries, info.color_trc
-        context.colorspace, context.color_range = info.color_space, info.color_range
-        if info.pixel_format.startswith("yuvj"):
-            context.color_range = 2
-        stream.sample_aspect_ratio = info.sample_aspect_ratio or Fraction(1)
-        if codec == "hevc" and self.path.suffix.lower() in (".mp4", ".m4v", ".mov"):
-            context.codec_tag = "hvc1"  # players by Apple ask for it
-        return stream
-
-    def write(self, picture: av.VideoFrame, time: Fraction) -> None:
-        """Append a frame; times must increase."""
-        if self._first is None:
-            self._first = time
-        else:
-            self._step = time - self._last
-        self._last = time
-        stream = self._video
-        if picture.format.name != stream.pix_fmt:
-            picture = picture.reformat(format=stream.pix_fmt)
-        picture.time_base = self.info.time_base
-        picture.pts = round(time / self.info.time_base)
-        picture.pict_type = 0  # the source's choice of key frames is not ours
-        with media_errors(self.path, "write"):
-            self._container.mux(stream.encode(picture))
-            self._sound.fill(self._first, time)
+        self._end = Fraction(0)
+        self._last_tick: int | None = None
+        self._shift = Fraction(0)
+        self._out: OutputContainer | None = None
+        self._sound: _Sound | None = None
 
     def __enter__(self) -> VideoWriter:
+        """Open everything now, so that what cannot work fails before the hours of work.
+
+        Raises:
+            MediaError: the sound cannot be read, or the file cannot be written.
+        """
+        options = dict(self._container.options)
+        if self._container.muxer in ("mp4", "mov"):
+            # A late first frame is written in the film's own clock: 1 ms by default, which is too coarse.
+            options["movie_timescale"] = str(_film_clock_hz(self._tick))
+        if self._codec == "av1":
+            os.environ.setdefault("SVT_LOG", "1")  # errors only; the library prints 30 lines otherwise
+        try:
+            with media_errors(self._path, "write"):
+                self._out = av.open(
+                    str(self._partial.absolute()), "w", format=self._container.muxer, options=options
+                )
+                self._video = self._add_video(self._out)
+            if self._audio is not None:
+                codec = "flac" if self._codec == "ffv1" else self._container.sound
+                self._sound = _Sound(self._out, self._path, self._audio, codec)
+            with media_errors(self._path, "write"):
+                # PyAV would create the file and start the encoders only when a first packet is ready.
+                self._out.start_encoding()
+        except BaseException:
+            self._discard()
+            raise
         return self
+
+    def write(self, picture: av.VideoFrame, time: Fraction) -> None:
+        """Append a frame, to be shown from ``time`` (seconds) on; times must rise.
+
+        The picture's own time and type are overwritten.
+
+        Raises:
+            MediaError: the picture has another size than promised, or writing failed.
+        """
+        if (picture.width, picture.height) != (self._info.width, self._info.height):
+            raise MediaError(
+                f"{self._path}: a frame is {picture.width}x{picture.height},"
+                f" not {self._info.width}x{self._info.height}; give all frames one size"
+            )
+        if self._first is None:
+            self._shift = max(-time, Fraction(0))  # no container can show a frame before zero
+            self._first = time + self._shift
+        time += self._shift
+        stays = picture.duration * (picture.time_base or 0) or 1 / self._rate
+        with media_errors(self._path, "write"):
+            if picture.format.name != self._pixel_format:
+                picture = convert(picture, self._pixel_format)
+            tick = round(time / self._tick)
+            # Two times closer than a tick must not become one.
+            self._last_tick = tick = tick if self._last_tick is None else max(tick, self._last_tick + 1)
+            self._durations[tick] = max(round(stays / self._tick), 1)
+            self._end = (tick + self._durations[tick]) * self._tick
+            picture.pts, picture.time_base, picture.duration = tick, self._tick, self._durations[tick]
+            # A decoded frame remembers its type; the encoder would take it for an order.
+            picture.pict_type = PictureType.NONE
+            self._mux_video(picture)
+        if self._sound is not None:
+            self._sound.fill(self._first, time)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
-            self._discard()
-            return
         try:
-            with media_errors(self.path, "write"):
-                self._container.mux(self._video.encode(None))
-                if self._first is not None:
-                    self._sound.fill(self._first, self._last + self._step)
-                self._sound.finish()
-                self._container.close()
-                self._partial.replace(self.path)
-        except BaseException:
+            if kind is None:
+                self._finish()
+        finally:
             self._discard()
-            raise
+
+    def _finish(self) -> None:
+        if self._first is None:
+            raise MediaError(f"{self._path}: no frame came to be written; give at least one")
+        with media_errors(self._path, "write"):
+            self._mux_video(None)
+        if self._sound is not None:
+            self._sound.fill(self._first, self._end)
+            self._sound.finish()
+        with media_errors(self._path, "write"):
+            self._opened().close()
+            self._partial.replace(self._path)
 
     def _discard(self) -> None:
-        try:
-            self._container.close()
-        except (av.error.FFmpegError, OSError, ValueError):
-            pass  # the file goes anyway
-        finally:
-            self._partial.unlink(missing_ok=True)
+        """Close what is open and remove the unfinished file; after the rename there is none."""
+        if self._sound is not None:
+            self._sound.close()
+        if self._out is not None:
+            with suppress(av.error.FFmpegError, OSError, ValueError):  # the file goes anyway
+                self._out.close()
+        self._partial.unlink(missing_ok=True)
+
+    def _opened(self) -> OutputContainer:
+        assert self._out is not None, "write within a with block"
+        return self._out
+
+    def _add_video(self, out: OutputContainer) -> VideoStream:
+        info = self._info
+        rate = min(self._rate, Fraction(_HIGHEST_RATE))
+        stream = cast(VideoStream, out.add_stream(self._encoder.name, rate=rate, options=self._options))
+        stream.width, stream.height, stream.pix_fmt = info.width, info.height, self._pixel_format
+        context = stream.codec_context
+        stream.time_base = context.time_base = self._tick
+        context.thread_type = "AUTO"  # by slices alone x264 compresses worse
+        context.flags |= Flags.frame_duration
+        context.color_primaries, context.color_trc = info.color_primaries, info.color_trc
+        context.colorspace, context.color_range = info.color_space, info.color_range
+        if av.VideoFormat(info.pixel_format).is_rgb and not av.VideoFormat(self._pixel_format).is_rgb:
+            context.colorspace, context.color_range = 1, 1  # what ``convert`` makes of RGB
+        if info.sample_aspect_ratio:
+            context.sample_aspect_ratio = info.sample_aspect_ratio
+            shapeless = self._codec in ("ffv1", "av1") and self._container.muxer in ("matroska", "webm")
+            if shapeless and info.sample_aspect_ratio != 1:
+                shape = info.sample_aspect_ratio
+                _log.warning(
+                    "%s: its %s pixels will play as square ones; use h264 in .mkv", self._path, shape
+                )
+        if self._codec == "hevc" and self._container.muxer in ("mp4", "mov"):
+            context.codec_tag = "hvc1"  # the only tag of HEVC that Apple's players accept
+        return stream
+
+    def _mux_video(self, picture: av.VideoFrame | None) -> None:
+        out = self._opened()
+        for packet in self._video.encode(picture):
+            # Not every encoder hands a frame's length on, and the last frame's is nowhere else.
+            packet.duration = self._durations.pop(cast(int, packet.pts))
+            out.mux(packet)
 
 
 class _Sound:
-    """The new speech, decoded a second time at its own quality and fed along with the picture."""
+    """The speech at its own quality, encoded little by little as the picture goes on."""
 
-    def __init__(
-        self, audio: Path, container: av.container.OutputContainer, target: Path, *, lossless: bool
-    ) -> None:
-        self._container, self._path = container, audio
-        with media_errors(audio, "read"):
-            self._source = av.open(f"file:{audio}", "r", metadata_errors="replace")
-            stream = self._source.streams.audio[0]
-        self.rate_hz = min(stream.rate, MAX_RATE_HZ)
-        self._layout = "mono" if stream.codec_context.layout.nb_channels == 1 else "stereo"
-        suffix = target.suffix.lower()
-        if lossless and suffix != ".avi":
-            codec = "flac"
-        else:
-            codec = {".webm": "libopus", ".avi": "pcm_s16le"}.get(suffix, "aac")
-        if codec == "libopus":
-            self.rate_hz = 48000
-        self._stream = container.add_stream(codec, rate=self.rate_hz, layout=self._layout)
-        if codec in ("aac", "libopus"):
-            self._stream.bit_rate = 192_000 if self._layout == "stereo" else 128_000
-        self._stream.time_base = self._stream.codec_context.time_base = Fraction(1, self.rate_hz)
-        self._blocks = self._decode(stream)
-        self._rest = np.zeros((2 if self._layout == "stereo" else 1, 0), np.float32)
-        self._sent = 0  # samples
+    def __init__(self, out: OutputContainer, path: Path, audio: Path, codec: str) -> None:
+        rate_hz, channels = sound_format(audio)
+        rate_hz = min(rate_hz, _HIGHEST_SOUND_RATE_HZ)
+        takes = Codec(codec, "w").audio_rates
+        self._rate_hz = rate_hz if not takes or rate_hz in takes else _HIGHEST_SOUND_RATE_HZ
+        self._channels = min(channels, 2)
+        self._out, self._path = out, path
+        self._blocks: Generator[Float32[np.ndarray, "c n"], None, None] = read_sound(
+            audio, rate_hz=self._rate_hz, channels=self._channels
+        )
+        self._ready = np.zeros((self._channels, 0), np.float32)
+        self._sent = 0  # samples encoded
+        with media_errors(path, "write"):
+            layout = "mono" if self._channels == 1 else "stereo"
+            self._stream = cast(AudioStream, out.add_stream(codec, rate=self._rate_hz, layout=layout))
+            self._stream.codec_context.time_base = Fraction(1, self._rate_hz)
+            if codec != "flac":
+                self._stream.codec_context.bit_rate = _BIT_RATE
 
-    def _decode(self, stream: av.AudioStream) -> Iterator[Float32[np.ndarray, "c n"]]:
-        resampler = av.AudioResampler(format="fltp", layout=self._layout, rate=self.rate_hz)
-        trim: int | None = None
-        for packet in self._source.demux(stream):
-            try:
-                decoded = [*packet.decode(), *([None] if packet.dts is None and packet.size == 0 else [])]
-            except av.error.InvalidDataError:
-                continue  # the reader has warned of it
-            for frame in decoded:
-                if trim is None and frame is not None:
-                    begin = frame.pts * frame.time_base if frame.pts is not None else 0
-                    trim = round(-begin * self.rate_hz)
-                    if trim < 0:
-                        yield np.zeros((len(self._rest), -trim), np.float32)
-                for piece in resampler.resample(frame):
-                    block = np.nan_to_num(piece.to_ndarray(), nan=0.0, posinf=0.0, neginf=0.0)
-                    cut = min(max(trim or 0, 0), block.shape[1])
-                    trim = (trim or 0) - cut
-                    yield block[:, cut:]
-
-    def fill(self, start: Fraction, until: Fraction) -> None:
-        """Encode up to the moment ``until``; silence once the speech is over."""
-        wanted = round((until - start) * self.rate_hz) - self._sent
-        while wanted > 0:
-            if self._rest.shape[1] == 0:
-                with media_errors(self._path, "read"):
-                    block = next(self._blocks, None)
-                silence = np.zeros((len(self._rest), min(wanted, self.rate_hz)), np.float32)
-                self._rest = silence if block is None else block
-                continue
-            block, self._rest = self._rest[:, :wanted], self._rest[:, wanted:]
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), "fltp", self._layout)
-            frame.sample_rate, frame.time_base = self.rate_hz, Fraction(1, self.rate_hz)
-            frame.pts = self._sent + round(start * self.rate_hz)
-            self._container.mux(self._stream.encode(frame))
+    def fill(self, first: Fraction, until: Fraction) -> None:
+        """Encode the sound up to ``until``, for a picture that starts at ``first`` (seconds)."""
+        wanted = ceil((until - first) * self._rate_hz)
+        while self._sent < wanted:
+            block = self._take(min(wanted - self._sent, _SOUND_STEP))
+            frame = sound_frame(block, self._rate_hz)
+            frame.pts = round(first * self._rate_hz) + self._sent
+            frame.time_base = Fraction(1, self._rate_hz)
+            with media_errors(self._path, "write"):
+                self._out.mux(self._stream.encode(frame))
             self._sent += block.shape[1]
-            wanted -= block.shape[1]
 
     def finish(self) -> None:
-        self._container.mux(self._stream.encode(None))
-        self._source.close()
+        """Encode what the encoder still holds."""
+        with media_errors(self._path, "write"):
+            self._out.mux(self._stream.encode(None))
+
+    def close(self) -> None:
+        """Close the sound file."""
+        self._blocks.close()
+
+    def _take(self, count: int) -> Float32[np.ndarray, "c n"]:
+        """The next samples, ``count`` or fewer; silence once the speech is over."""
+        while not self._ready.shape[1]:
+            block = next(self._blocks, None)
+            self._ready = np.zeros((self._channels, count), np.float32) if block is None else block
+        taken, self._ready = self._ready[:, :count], self._ready[:, count:]
+        return taken
 
 
-def _muxer(path: Path) -> str:
-    names = {".mkv": "matroska", ".m4v": "mp4"}
-    return names.get(path.suffix.lower(), path.suffix.lower()[1:])
+def _container(path: Path, codec: VideoCodec) -> _Container:
+    found = _CONTAINERS.get(path.suffix.lower())
+    if found is None:
+        ending = path.suffix or "a name without an ending"
+        raise ConfigError(f"{path}: cannot write {ending}; end the name in one of {', '.join(_CONTAINERS)}")
+    if codec not in found.codecs:
+        homes = [suffix for suffix, container in _CONTAINERS.items() if codec in container.codecs]
+        raise ConfigError(f"{path}: {path.suffix} cannot hold {codec}; end the name in {' or '.join(homes)}")
+    return found
 
 
-def _pixel_format(encoder: str, info: MediaInfo) -> str:
-    """The source's own format where the encoder takes it, else the nearest in depth and chroma."""
-    supported = {f.name for f in av.codec.Codec(encoder, "w").video_formats or ()}
-    own = av.VideoFormat(info.pixel_format, info.width, info.height)
-    deep = own.components[0].bits > 8
+def _quality(codec: VideoCodec, crf: int | None) -> dict[str, str]:
+    encoder = _ENCODERS[codec]
+    if crf is None:
+        crf = encoder.default_crf
+    elif encoder.default_crf is None:
+        raise ConfigError(f"crf is {crf}, but {codec} is lossless; leave crf out")
+    elif not 0 <= crf <= encoder.worst_crf:
+        raise ConfigError(f"crf is {crf}; for {codec} it must be 0 to {encoder.worst_crf}")
+    return encoder.options if crf is None else {**encoder.options, "crf": str(crf)}
+
+
+def _pixel_format(info: MediaInfo, codec: VideoCodec) -> str:
+    """The source's pixel format if the encoder takes it, else the one that loses least."""
+    # The "j" only says full range, which the range tag says as well; encoders want the plain name.
     name = info.pixel_format.replace("yuvj", "yuv")
-    odd = encoder != "ffv1" and (info.width % 2 or info.height % 2)
-    halved = any(c.width < info.width for c in own.components)
-    candidates = [] if odd and halved else [name]
-    if own.is_rgb:
-        candidates.append("gbrp10le" if deep else "gbrp")
-    if not odd and (halved or encoder == "libsvtav1" or len(own.components) == 1):
-        candidates.append("yuv420p10le" if deep else "yuv420p")
-    candidates += ["yuv444p10le" if deep else "yuv444p", "yuv420p"]
-    return next(c for c in candidates if c in supported)
+    takes = [f for f in Codec(_ENCODERS[codec].name, "w").video_formats or [] if "yuvj" not in f.name]
+    if codec != "ffv1":
+        # Players show neither RGB nor see-through film in these, and the encoders refuse halves of pixels.
+        takes = [f for f in takes if not f.is_rgb and not _has_alpha(f) and _divides(f, info)]
+    names = [f.name for f in takes]
+    if name in names:
+        return name
+    if names:
+        best, _ = find_best_pix_fmt_of_list(names, name, _has_alpha(av.VideoFormat(name)))
+        if best is not None:
+            return best.name
+    size = f"{info.width}x{info.height}"
+    raise ConfigError(f"{info.path}: {codec} cannot hold {size} {name}; use h264, hevc or ffv1")
+
+
+def _has_alpha(form: av.VideoFormat) -> bool:
+    return any(part.is_alpha for part in form.components)
+
+
+def _divides(form: av.VideoFormat, info: MediaInfo) -> bool:
+    """True if the picture's size is a whole number of the format's colour samples."""
+    parts = av.VideoFormat(form.name, 64, 64).components
+    return all(info.width % (64 // p.width) == 0 and info.height % (64 // p.height) == 0 for p in parts)
+
+
+def _film_clock_hz(tick: Fraction) -> int:
+    """Steps per second in which whole ticks are exact, 1000 or more."""
+    return tick.denominator * ceil(Fraction(1000, tick.denominator))

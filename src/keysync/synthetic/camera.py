@@ -120,13 +120,13 @@ def draw_backdrop(rng: np.random.Generator) -> Float32[np.ndarray, "640 640 3"]:
     if kind == "rectangles":
         for _ in range(rng.integers(4, 14)):
             (x, y), (wide, high) = rng.random(2), rng.uniform(0.05, 0.4, 2)
-            picture[(np.abs(column - x) < wide / 2) & (np.abs(row - y) < high / 2)] = paint(0.02, 1)
+            picture[(np.abs(column - x) < wide / 2) & (np.abs(row - y) < high / 2)] = paint(0.02, 1.0)
     elif kind == "bokeh":
         for _ in range(30):
             (x, y), radius = rng.random(2), rng.uniform(0.01, 0.08)
             share = smooth_step(radius, 0.8 * radius, np.hypot(column - x, row - y))[..., None]
             share = share * rng.uniform(0.2, 0.9)
-            picture = picture * (1 - share) + share * paint(0.2, 1)
+            picture = picture * (1 - share) + share * paint(0.2, 1.0)
     elif kind == "clouds":
         side = (_BACKDROP_SIDE, _BACKDROP_SIDE)
         for octave in range(2, 7):

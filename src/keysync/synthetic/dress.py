@@ -95,8 +95,8 @@ def tuck_into_collar(resting: Vertices) -> Vertices:
 
 def paint_strands(look: Look, rng: np.random.Generator) -> tuple[Texture, Texture]:
     """Textures of hair and beard: their alpha says where strands are and where holes."""
-    fine = 6 * blurred_noise(rng, _STRAND_SIDE, 0.8, 22)
-    locks = 22 * blurred_noise(rng, _STRAND_SIDE, 7, 60)
+    fine = 6 * blurred_noise(rng, _STRAND_SIDE, 0.8, 22.0)
+    locks = 22 * blurred_noise(rng, _STRAND_SIDE, 7.0, 60.0)
     hair = np.zeros((_STRAND_SIDE, _STRAND_SIDE, 8), np.float32)
     hair[..., :3] = look.hair * np.clip(1 + 0.38 * fine + 0.3 * locks, 0.25, 2.2)[..., None]
     hair[..., 4], hair[..., 6] = 0.5 * fine, 0.2 * locks

@@ -94,7 +94,7 @@ def head_model() -> HeadModel:
 
 
 def smooth_step(
-    start: float, end: float, x: Float32[np.ndarray, " *shape"] | Float64[np.ndarray, " *shape"]
+    start: float | int, end: float | int, x: Float32[np.ndarray, " *shape"] | Float64[np.ndarray, " *shape"]
 ) -> np.ndarray:
     """0 up to ``start``, 1 from ``end`` on, smooth between; ``start`` may be the larger."""
     t = np.clip((x - start) / (end - start), 0.0, 1.0)

@@ -20,6 +20,7 @@ import dataclasses
 import json
 import math
 import multiprocessing
+import os
 import shutil
 import time
 import wave
@@ -205,15 +206,17 @@ def plan_clips(
 
 
 def make_clips(plans: Iterable[ClipPlan], out: Path, jobs: int) -> Iterator[Path]:
-    """Draw a set into ``out``, ``jobs`` clips at a time, one core each; yields each folder when it is there."""
+    """Draw a set into ``out``, ``jobs`` clips at a time, one core each; yields folders as they are done."""
     out.mkdir(parents=True, exist_ok=True)
-    context = multiprocessing.get_context("spawn")  # a fork would inherit numpy's threads
+    # Spawned, not forked: a worker reads this before its numpy starts, and keeps to one core.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_one_thread) as pool:
-        queued = {
-            pool.submit(make_clip, plan, folder): folder
-            for index, plan in enumerate(plans)
-            for folder in [out / f"{index:05d}"]
-        }
+        queued = {}
+        for index, plan in enumerate(plans):
+            folder = out / f"{index:05d}"
+            queued[pool.submit(make_clip, plan, folder)] = folder
         try:
             for done in as_completed(queued):
                 done.result()
@@ -311,7 +314,7 @@ def _move(
     return seal_lips(person.resting, weights, mouth.closure), behaviour.pose, behaviour.shift
 
 
-def _at(curves: np.ndarray, mouth: Mouth, times_s: np.ndarray) -> Float32[np.ndarray, "k *rest"]:
+def _at(curves: np.ndarray, mouth: Mouth, times_s: np.ndarray) -> Float32[np.ndarray, "k ..."]:
     """Read curves at any times, between their samples too."""
     place = np.clip(times_s * mouth.rate_hz, 0, len(curves) - 1)
     before = np.minimum(place.astype(int), len(curves) - 2)

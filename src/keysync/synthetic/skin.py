@@ -40,8 +40,8 @@ _HAIR_CHANCES = np.array([0.27, 0.22, 0.17, 0.10, 0.08, 0.05, 0.06, 0.05])
 _IRISES = ("5b3a1e", "3b2412", "7a5a2e", "4f6b3a", "5f7f95", "86a0b0", "6b7b6b", "2e1c10")
 _IRIS_CHANCES = (0.27, 0.22, 0.12, 0.07, 0.10, 0.07, 0.07, 0.08)
 
-Texture = Float32[np.ndarray, "h w 8"]
-Mask = Float32[np.ndarray, "h w"]
+Texture = Float32[np.ndarray, "_ _ 8"]
+Mask = Float32[np.ndarray, "_ _"]
 Colour = Float64[np.ndarray, " 3"]  # linear unless it says sRGB
 
 
@@ -284,7 +284,7 @@ def _complexion(
         shape = np.exp(-(((np.abs(x) - x_cm) / wide_cm) ** 2) - ((y - y_cm) / high_cm) ** 2)
         return np.asarray(shape * smooth_step(2, 6, z))
 
-    cheeks, nose, chin = spot(4.5, 0.2, 2.2, 1.8), spot(0, 0.8, 1.2, 1.5), spot(0, -6.8, 1.8, 0.9)
+    cheeks, nose, chin = spot(4.5, 0.2, 2.2, 1.8), spot(0.0, 0.8, 1.2, 1.5), spot(0.0, -6.8, 1.8, 0.9)
     red = redness * (0.55 * cheeks + 0.5 * nose * smooth_step(10, 12, z) + 0.35 * chin)
     colour = skin * (1 + 0.07 * coarse + 0.045 * fine)[..., None]
     colour *= 1 + red[..., None] * np.array([0.10, -0.14, -0.10])

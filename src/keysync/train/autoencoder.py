@@ -47,9 +47,7 @@ def fit_components(autoencoder: CompactAutoencoder, clips: list[PreparedClip], s
         autoencoder.latent_deviation.copy_(torch.from_numpy(projected.std(axis=0)))  # type: ignore[operator]
 
 
-def psnr(
-    autoencoder: CompactAutoencoder, clips: list[PreparedClip]
-) -> tuple[float, float]:
+def psnr(autoencoder: CompactAutoencoder, clips: list[PreparedClip]) -> tuple[float, float]:
     """Of decoded pictures in decibels, 0..1 scale: the whole crop, and the cells that touch the lips."""
     whole, mouth = [], []
     with torch.no_grad():

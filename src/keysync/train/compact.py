@@ -55,7 +55,7 @@ def train_compact(out: Path, plan: Plan, say: Callable[[str], None] = log.info) 
     Raises:
         MissingProgram: a synthesiser is not installed.
     """
-    from keysync.synthetic.make import make_clips, plan_clips
+    from keysync.synthetic.make import make, plans
     from keysync.train.audio import train_audio
 
     out.mkdir(parents=True, exist_ok=True)
@@ -65,12 +65,7 @@ def train_compact(out: Path, plan: Plan, say: Callable[[str], None] = log.info) 
     record.write_text(json.dumps(asdict(plan), indent=1) + "\n")
 
     say(f"1/6 draw {plan.clips} clips of {plan.seconds} s")
-    plans = plan_clips(
-        plan.clips, plan.seed, split="train", size=(384, 384), seconds=plan.seconds, framing="face"
-    )
-    for count, _ in enumerate(make_clips(plans, out / "clips", plan.jobs), 1):
-        if count % 20 == 0:
-            say(f"    {count} of {plan.clips}")
+    make(plans(plan.clips, plan.seed, "train", seconds=plan.seconds), out / "clips", plan.jobs)
 
     say(f"2/6 audio encoder: {plan.speech_hours} h of speech, {plan.audio_minutes} min")
     if not (out / "audio" / "done").exists():

@@ -1,0 +1,147 @@
+"""Whole clips, small: exact, repeatable, and different only where they should be."""
+
+from __future__ import annotations
+
+import json
+import wave
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from keysync.errors import ConfigError
+from keysync.synthetic.head import head_model
+from keysync.synthetic.make import ClipPlan, DrawnClip, draw_clip, make_clip, plan_clips
+from keysync.synthetic.person import Person, draw_person, draw_scene, picture, place_camera, pose
+from keysync.synthetic.rasterise import draw_visible
+
+PLAN = ClipPlan(split="train", identity=7, voice=7, text=7, scene=7, motion=7, size=(128, 128), seconds=0.6)
+
+
+@pytest.fixture(scope="module")
+def clip() -> DrawnClip:
+    return draw_clip(PLAN)
+
+
+@pytest.fixture(scope="module")
+def person() -> Person:
+    return draw_person(PLAN.rng("identity"))
+
+
+def test_the_same_plan_gives_the_same_bytes(clip: DrawnClip) -> None:
+    again = draw_clip(PLAN)
+    assert again.frames.tobytes() == clip.frames.tobytes()
+    assert again.audio16k.tobytes() == clip.audio16k.tobytes()
+
+
+def test_landmarks_lie_within_a_pixel_of_the_rendered_vertices(person: Person) -> None:
+    scene = draw_scene(PLAN.rng("scene"))
+    camera = place_camera(scene, person, (256, 256), "face")
+    posed = pose(person, np.zeros(57, np.float32), scene.pose, np.zeros(3))
+    screen = camera.project(posed.vertices)
+    nearness, seen = np.zeros((256, 256), np.float32), np.full((256, 256), -1, np.int32)
+    draw_visible(screen, person.mesh, person.atlas, nearness, seen)
+    found = 0
+    for vertex in head_model().landmarks:
+        # The pixels that show a triangle of this vertex; hidden landmarks (far jaw) show none.
+        showing = np.flatnonzero((person.mesh.triangles == vertex).any(axis=1))
+        rows, columns = np.nonzero(np.isin(seen, showing))
+        if len(rows):
+            away = np.hypot(columns + 0.5 - screen[vertex, 0], rows + 0.5 - screen[vertex, 1])
+            assert away.min() < 1
+            found += 1
+    assert found > 40
+
+
+def test_other_words_change_only_the_lower_face(clip: DrawnClip) -> None:
+    other = draw_clip(replace(PLAN, voice=8, text=8))
+    difference = np.abs(other.frames.astype(int) - clip.frames.astype(int)).max(axis=-1)
+    np.testing.assert_array_equal(other.labels.pose, clip.labels.pose)
+    nose = clip.labels.landmarks68[:, 28]  # half way down the ridge
+    chin_side = np.linalg.norm(clip.labels.landmarks68[:, 8] - nose, axis=-1)
+    for frame in range(len(difference)):
+        above = difference[frame, : int(nose[frame, 1] - 0.1 * chin_side[frame])]
+        assert np.percentile(above, 98) <= 6  # JPEG of the sensor, light from a moving cheek
+    assert difference.max() > 60  # but the mouth does move
+
+
+def test_sound_frames_and_labels_are_of_one_length() -> None:
+    plan = replace(PLAN, fps=Fraction(30000, 1001), seconds=0.4, size=(96, 64), framing="head")
+    clip = draw_clip(plan)
+    assert clip.frames.shape == (11, 64, 96, 3)
+    assert len(clip.audio16k) == round(16000 * 11 * 1001 / 30000)
+    assert {len(value) for value in (clip.labels.landmarks68, clip.labels.mouth, clip.labels.weights)} == {11}
+    assert clip.labels.phone_ends_s[-1] <= 11 * 1001 / 30000 + 1e-6
+
+
+def test_every_closure_is_seen_closed_at_any_frame_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    blank = np.zeros((32, 32, 3), np.float32)
+    monkeypatch.setattr("keysync.synthetic.make.picture", lambda *_: blank)  # labels need no picture
+    checked = 0
+    for text, fps in ((1, Fraction(25)), (2, Fraction(30000, 1001)), (3, Fraction(12))):
+        labels = draw_clip(replace(PLAN, text=text, fps=fps, seconds=3.0)).labels
+        times_s = np.arange(len(labels.mouth)) / float(fps)
+        gaps = labels.mouth[:, 0]
+        for name, start_s, end_s in zip(
+            labels.phone_names, labels.phone_starts_s, labels.phone_ends_s, strict=True
+        ):
+            if name in ("P", "B", "M") and end_s < times_s[-1]:
+                near = (times_s > start_s - 1 / float(fps)) & (times_s < end_s + 1 / float(fps))
+                assert np.abs(gaps[near]).min() < 0.06
+                checked += 1
+        assert np.abs(gaps[labels.mouth[:, 4] > 0.999]).max(initial=0.0) < 0.06
+    assert checked >= 5
+
+
+def test_a_folder_holds_video_sound_labels_and_plan_and_is_drawn_once(tmp_path: Path) -> None:
+    plan = replace(PLAN, seconds=0.2)
+    make_clip(plan, tmp_path / "00000")
+    with av.open(str(tmp_path / "00000" / "clip.mp4")) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 5
+    with wave.open(str(tmp_path / "00000" / "clip.wav")) as sound:
+        assert (sound.getframerate(), sound.getnchannels(), sound.getnframes()) == (16000, 1, 3200)
+    with np.load(tmp_path / "00000" / "labels.npz", allow_pickle=False) as labels:
+        assert labels["landmarks68"].shape == (5, 68, 2)
+    assert json.loads((tmp_path / "00000" / "meta.json").read_text())["identity"] == 7
+    before = (tmp_path / "00000" / "clip.mp4").stat().st_mtime_ns
+    make_clip(plan, tmp_path / "00000")
+    assert (tmp_path / "00000" / "clip.mp4").stat().st_mtime_ns == before
+    assert [path.name for path in tmp_path.iterdir()] == ["00000"]
+
+
+def test_a_face_fills_the_frame_by_its_margin(person: Person) -> None:
+    for scene_seed in range(4):
+        scene = draw_scene(np.random.default_rng(scene_seed))
+        camera = place_camera(scene, person, (128, 128), "face")
+        posed = pose(person, np.zeros(57, np.float32), scene.pose, np.zeros(3))
+        pixels = camera.project(posed.landmarks)[:, :2]
+        assert np.ptp(pixels, axis=0).max() * scene.view.face_margin == pytest.approx(128, rel=0.01)
+        assert np.abs((pixels.min(axis=0) + pixels.max(axis=0)) / 2 - 64).max() < 10
+
+
+def test_pictures_are_srgb_between_0_and_1(person: Person) -> None:
+    scene = draw_scene(np.random.default_rng(3))
+    camera = place_camera(scene, person, (64, 64), "head")
+    drawn = picture(person, pose(person, np.zeros(57, np.float32), scene.pose, np.zeros(3)), scene, camera)
+    assert drawn.min() >= 0
+    assert drawn.max() <= 1
+    assert drawn.std() > 0.02
+
+
+def test_takes_share_person_scene_and_motion_and_splits_share_nothing() -> None:
+    first, second, third = plan_clips(3, seed=1, split="train", takes=2)
+    assert (first.identity, first.scene, first.motion) == (second.identity, second.scene, second.motion)
+    assert first.text != second.text
+    assert third.identity != first.identity
+    test = plan_clips(1, seed=1, split="test")[0]
+    assert test.rng("identity").random() != first.rng("identity").random()
+
+
+def test_a_plan_without_a_frame_is_refused() -> None:
+    with pytest.raises(ConfigError, match="hold no frame"):
+        replace(PLAN, seconds=0.01)
+    with pytest.raises(ConfigError, match="even"):
+        replace(PLAN, size=(127, 128))
