@@ -99,10 +99,7 @@ def load_models(choice: str | Path = "auto", device: str = "auto") -> Models:
     kind = description.pop("kind")
     size = description.pop("image_size")
     framing, layout = Framing(**description.pop("framing")), Layout(**description.pop("layout"))
-    tracker = FaceTracker(
-        FaceDetector(model_file("face_detection_full_range_sparse.tflite")),
-        FaceMesh(model_file("face_landmark.tflite")),
-    )
+    tracker = face_tracker()
     build = {"compact": _compact, "full": _full}
     try:
         autoencoder, keyframes, interpolation = build[kind](folder, description, where)
@@ -118,6 +115,14 @@ def load_models(choice: str | Path = "auto", device: str = "auto") -> Models:
         autoencoder=autoencoder,
         keyframes=keyframes,
         interpolation=interpolation,
+    )
+
+
+def face_tracker() -> FaceTracker:
+    """Detector and mesh from their files; fetched on first use."""
+    return FaceTracker(
+        FaceDetector(model_file("face_detection_full_range_sparse.tflite")),
+        FaceMesh(model_file("face_landmark.tflite")),
     )
 
 
@@ -221,6 +226,7 @@ def _full(folder: Path, description: dict[str, Any], device: torch.device) -> Pa
         build = KeyframeNetwork if name == "keyframes" else InterpolationNetwork
         network = build(VideoUNetConfig(**_tuples(settings["network"])))
         network = _filled(network, folder / f"{name}.safetensors", hashes, device)
+        ears: dict[str, type[HubertEncoder] | type[WavLMEncoder]]
         ears = {"hubert": HubertEncoder, "wavlm": WavLMEncoder}
         sampling = settings["sampling"]
         return StageModel(

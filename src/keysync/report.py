@@ -66,7 +66,7 @@ class Report:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begin
 
     def spans(self) -> list[dict[str, Any]]:
-        """Runs of frames in one state: ``synced`` or ``no_face``; ``first`` and ``last`` are frame numbers."""
+        """Runs of frames in one state, ``synced`` or ``no_face``, by frame number and seconds."""
         spans: list[dict[str, Any]] = []
         for index, (box, moment) in enumerate(zip(self.boxes, self.times, strict=True)):
             state = "no_face" if box is None else "synced"

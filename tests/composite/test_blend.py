@@ -1,4 +1,5 @@
 import numpy as np
+
 from keysync.composite.blend import match_colour, paste_mask
 
 

@@ -1,7 +1,8 @@
 import av
 import numpy as np
 import pytest
-from keysync.composite.paste import paste, plane, planar
+
+from keysync.composite.paste import paste, planar, plane
 
 
 def _noise(form: str, width: int = 66, height: int = 50, tags: tuple[int, int] = (1, 1)) -> av.VideoFrame:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from keysync.evaluate.lipsync import best_lag, correlation, eye_distance, leakage, opening, width
 
 

@@ -42,7 +42,7 @@ def paste_mask(
     # Distance from the edge, so that the fade lies wholly inside: outside stays exactly 0.
     depth = cv2.distanceTransform(inside, cv2.DIST_L2, 5) / (_FEATHER * side)
     ramp = np.clip(depth, 0, 1).astype(np.float32)
-    return ramp * ramp * (3 - 2 * ramp)
+    return np.asarray(ramp * ramp * (3 - 2 * ramp))
 
 
 def match_colour(
@@ -66,4 +66,4 @@ def match_colour(
     spread = cv2.GaussianBlur(error, (0, 0), sigma)
     total = cv2.GaussianBlur(weight, (0, 0), sigma)
     correction = spread / np.maximum(total, 1e-3)[..., None]
-    return painted + cv2.resize(correction, (side, side), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(painted + cv2.resize(correction, (side, side), interpolation=cv2.INTER_LINEAR))

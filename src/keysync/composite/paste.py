@@ -91,8 +91,8 @@ def plane(picture: av.VideoFrame, index: int) -> Plane:
     """A writable view of one plane's samples, without the padding at the end of each row."""
     source = picture.planes[index]
     component = next(c for c in picture.format.components if c.plane == index)
-    kind = np.uint16 if component.bits > 8 else np.uint8
-    rows = np.frombuffer(source, kind).reshape(source.height, -1)
+    kind = np.dtype(np.uint16 if component.bits > 8 else np.uint8)
+    rows: Plane = np.frombuffer(memoryview(source), kind).reshape(source.height, -1)
     return rows[:, : source.width]
 
 

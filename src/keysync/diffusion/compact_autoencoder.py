@@ -33,11 +33,14 @@ class _Residual(nn.Module):
             self.conv2.weight *= 0.1  # near the identity at the start: no normalisation layers needed
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        return x + self.conv2(F.silu(self.conv1(F.silu(x))))
+        return torch.add(x, self.conv2(F.silu(self.conv1(F.silu(x)))))
 
 
 class CompactAutoencoder(nn.Module):
     """Pixels to standardised latents and back; see ``Autoencoder`` for the contract."""
+
+    latent_mean: Tensor
+    latent_deviation: Tensor
 
     def __init__(self, config: CompactAutoencoderConfig) -> None:
         super().__init__()

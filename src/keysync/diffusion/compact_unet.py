@@ -97,7 +97,7 @@ class _Attend(nn.Module):
         q = rearrange(self.query(normed), "n p (k d) -> n k p d", k=self.heads)
         k, v = rearrange(self.key_value(source), "n s (two k d) -> two n k s d", two=2, k=self.heads)
         heard = rearrange(F.scaled_dot_product_attention(q, k, v), "n k p d -> n p (k d)")
-        return x + self.out(heard)
+        return torch.add(x, self.out(heard))
 
 
 class AttentionBlock(nn.Module):
@@ -121,7 +121,8 @@ class AttentionBlock(nn.Module):
             y = rearrange(y, "(b t) p c -> (b p) t c", t=frames)
             y = self.time(y)
             y = rearrange(y, "(b p) t c -> (b t) p c", p=rows * cols)
-        return rearrange(y, "n (h w) c -> n c h w", h=rows, w=cols)
+        out: Tensor = rearrange(y, "n (h w) c -> n c h w", h=rows, w=cols)
+        return out
 
 
 class CompactUNet(nn.Module):
@@ -206,7 +207,8 @@ class CompactUNet(nn.Module):
         h = self.up2(torch.cat([self.up3_attention(h, tokens, frames), h2], dim=1), embedding, frames)
         h = self.up1(torch.cat([F.pixel_shuffle(self.grow1(h), 2), h1], dim=1), embedding, frames)
         h = self.leave(self.up0(torch.cat([h, h0], dim=1), embedding, frames))
-        return rearrange(h, "(b t) c h w -> b t c h w", b=segments)
+        out: Tensor = rearrange(h, "(b t) c h w -> b t c h w", b=segments)
+        return out
 
 
 def _waves(level: Float[Tensor, " n"]) -> Float[Tensor, "n 64"]:

@@ -19,7 +19,7 @@ def make_keyframes(
     network was trained on whole groups. ``identity`` is the clip's first frame with a face; it also is
     the reference picture that the network sees.
     """
-    entries = [identity.at([0])] + [prepared.at(positions)]
+    entries = [identity.at([0]), prepared.at(positions)]
     missing = group - 1 - len(positions)
     if missing:
         entries.append(prepared.at([positions[-1]] * missing))

@@ -8,6 +8,7 @@ sampling, so every input frame gets an output frame, whatever the length.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from keysync.errors import ConfigError
 
@@ -49,4 +50,4 @@ class Layout:
 
     def windows(self, keyframes: list[int]) -> list[tuple[int, int]]:
         """First and last frame of every interpolation window."""
-        return list(zip(keyframes, keyframes[1:], strict=False))
+        return list(pairwise(keyframes))

@@ -50,7 +50,7 @@ class Stage:
         return euler(guided, noise.to(told.kept), self.sigmas.to(told.kept))
 
 
-def draw_noise(shape: Sequence[int], seed: int, stage: str, place: int) -> Float[Tensor, "..."]:
+def draw_noise(shape: Sequence[int], seed: int, stage: str, place: int) -> Float[Tensor, ...]:
     """Standard normal noise that depends on the seed and the place in the clip, and on nothing else.
 
     Drawn on the CPU, so that a seed means the same film on every device.

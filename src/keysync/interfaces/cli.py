@@ -6,11 +6,10 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import click
 import typer
@@ -19,6 +18,7 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from keysync.config import Length, SyncConfig, VideoCodec
 from keysync.errors import ConfigError, KeySyncError
 
 app = typer.Typer(
@@ -31,9 +31,7 @@ models_app = typer.Typer(help="What is installed: sizes, licences, hashes.", inv
 app.add_typer(models_app, name="models")
 console, errors = Console(), Console(stderr=True)
 
-Codec = StrEnum("Codec", {name: name for name in ("h264", "hevc", "av1", "ffv1")})
-Length = StrEnum("Length", {name: name for name in ("video", "audio", "shortest")})
-Device = StrEnum("Device", {name: name for name in ("auto", "cpu", "cuda", "mps")})
+Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
 @app.callback()
@@ -52,35 +50,32 @@ def sync(
     audio: Annotated[Path, typer.Argument(help="The new speech; any file with sound.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Where to write; .mp4, .mkv, .mov …")],
     model: Annotated[str, typer.Option(help="auto, compact, full, or a model folder.")] = "auto",
-    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
+    device: Annotated[Device, typer.Option(help="Where to compute.")] = "auto",
     seed: Annotated[int, typer.Option(help="Same seed, same film.")] = 23,
     steps: Annotated[
         int | None, typer.Option(help="Denoising steps per stage; the model's own if absent.")
     ] = None,
-    length: Annotated[Length, typer.Option(help="What decides how long the result is.")] = Length.video,
-    video_codec: Annotated[Codec, typer.Option(help="ffv1 is lossless and needs .mkv.")] = Codec.h264,
+    length: Annotated[Length, typer.Option(help="What decides how long the result is.")] = "video",
+    video_codec: Annotated[VideoCodec, typer.Option(help="ffv1 is lossless and needs .mkv.")] = "h264",
     crf: Annotated[int | None, typer.Option(help="Quality of the codec: lower is better.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write a report: spans, boxes, times.")] = None,
 ) -> None:
     """Make the mouth in VIDEO say AUDIO."""
-    from keysync.config import SyncConfig
 
     config = SyncConfig(
-        seed=seed, steps=steps, length=length.value, video_codec=video_codec.value, crf=crf
+        seed=seed, steps=steps, length=length, video_codec=video_codec, crf=crf
     )  # fmt: skip
     if json is not None and not json.parent.is_dir():
         raise ConfigError(f"{json}: its folder does not exist; make it first")
-    _sync(video, audio, output, model, device.value, config, json)
+    _sync(video, audio, output, model, device, config, json)
 
 
 def _sync(
-    video: Path, audio: Path, output: Path, model: str, device: str, config: object, json: Path | None
+    video: Path, audio: Path, output: Path, model: str, device: str, config: SyncConfig, json: Path | None
 ) -> None:
-    from keysync.config import SyncConfig
     from keysync.models import load_models
     from keysync.pipeline import sync_file
 
-    assert isinstance(config, SyncConfig)
     begin = time.monotonic()
     with console.status("loading the model"):
         models = load_models(model, device)
@@ -111,7 +106,6 @@ def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Where to write.")] = Path("out/demo.mp4"),
 ) -> None:
     """Sync the drawn sample that ships with KeySync."""
-    from keysync.config import SyncConfig
 
     sample = Path(__file__).parents[1] / "sample"
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -164,8 +158,11 @@ def synth(
 ) -> None:
     """Draw talking heads with exact labels (needs the 'synthetic' extra, flite and espeak-ng)."""
     with _needs("synthetic"):
-        from keysync.synthetic.make import make, plans
-    make(plans(clips, seed, "train", size=(size, size), seconds=seconds, framing="head"), out, jobs)
+        from keysync.synthetic.make import make_clips, plan_clips
+    plans = plan_clips(clips, seed, split="train", size=(size, size), seconds=seconds, framing="head")
+    with _bar("clips") as advance:
+        for count, _ in enumerate(make_clips(plans, out, jobs), start=1):
+            advance(count, clips)
 
 
 @app.command()
@@ -189,7 +186,7 @@ def train(
 
 
 @contextmanager
-def _needs(extra: str):  # type: ignore[no-untyped-def]
+def _needs(extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
@@ -197,7 +194,7 @@ def _needs(extra: str):  # type: ignore[no-untyped-def]
 
 
 @contextmanager
-def _bar(unit: str):  # type: ignore[no-untyped-def]
+def _bar(unit: str) -> Iterator[Callable[[int, int | None], None]]:
     """A progress bar with time left; yields the function to call with (done, total or None)."""
     columns = (TextColumn(unit), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, transient=True) as progress:
@@ -210,7 +207,7 @@ def _bar(unit: str):  # type: ignore[no-untyped-def]
 
 
 def main() -> None:
-    """Entry point: every error of ours is one line and its exit code; others are bugs and keep their trace."""
+    """Entry point: an error of ours is one line and its exit code; any other is a bug and keeps its trace."""
     handler = RichHandler(console=errors, show_time=False, show_path=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     run: Callable[..., object] = app

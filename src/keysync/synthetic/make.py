@@ -42,7 +42,16 @@ from keysync.synthetic.articulate import Mouth, articulate
 from keysync.synthetic.behave import behave, merge
 from keysync.synthetic.camera import FRAMINGS, expose
 from keysync.synthetic.head import head_model, lip_gap, mouth_width, seal_lips
-from keysync.synthetic.person import Person, draw_person, draw_scene, picture, place_camera, pose, protrusion
+from keysync.synthetic.person import (
+    Person,
+    Scene,
+    draw_person,
+    draw_scene,
+    picture,
+    place_camera,
+    pose,
+    protrusion,
+)
 from keysync.synthetic.speech import RATE_HZ, TEST_VOICES, TRAIN_VOICES, Phone, Utterance, speak
 from keysync.synthetic.text import sentence
 
@@ -126,12 +135,14 @@ def draw_clip(plan: ClipPlan) -> DrawnClip:
     voice, text, utterance, mouth = _say(plan)
     person = _person(plan.split, plan.identity)
     weights, motion, shift = _move(plan, person, mouth)
-    frames, landmarks, measures, placed = [], [], [], []
-    for shot in _shoot(plan, person, mouth, weights, motion, shift):
+    scene_rng = plan.rng("scene")
+    scene = draw_scene(scene_rng)
+    motion = motion + scene.pose.astype(np.float32)
+    frames, landmarks, measures = [], [], []
+    for shot in _shoot(plan, person, scene, scene_rng, mouth, weights, motion, shift):
         frames.append(shot.frame)
         landmarks.append(shot.landmarks)
         measures.append(shot.measures)
-        placed.append(shot.placed)
     times_s = np.arange(plan.frame_count) / float(plan.fps)
     held = [_at(curve, mouth, times_s) for curve in (mouth.closure, mouth.tuck)]
     jaw = _at(weights[:, head_model().names.index("jawOpen")], mouth, times_s)
@@ -139,7 +150,7 @@ def draw_clip(plan: ClipPlan) -> DrawnClip:
         landmarks68=np.stack(landmarks),
         mouth=np.concatenate([np.array(measures), np.stack([jaw, *held], axis=1)], axis=1).astype(np.float32),
         weights=_at(weights, mouth, times_s).astype(np.float16),
-        pose=np.array(placed, np.float32),
+        pose=np.concatenate([_at(motion, mouth, times_s), _at(shift, mouth, times_s)], axis=1),
         phone_names=np.array([phone.name for phone in utterance.phones]),
         phone_starts_s=np.array([phone.start_s for phone in utterance.phones], np.float32),
         phone_ends_s=np.array([phone.end_s for phone in utterance.phones], np.float32),
@@ -327,7 +338,6 @@ class _Shot:
     frame: UInt8[np.ndarray, "h w 3"]
     landmarks: Float32[np.ndarray, "68 2"]
     measures: tuple[float, float, float]  # gap, width, protrusion
-    placed: tuple[float, ...]  # rotation and shift
 
 
 @lru_cache(maxsize=2)
@@ -339,20 +349,20 @@ def _person(split: str, identity: int) -> Person:
 def _shoot(
     plan: ClipPlan,
     person: Person,
+    scene: Scene,
+    rng: np.random.Generator,
     mouth: Mouth,
     weights: Float32[np.ndarray, "t 57"],
     motion: Float32[np.ndarray, "t 3"],
     shift: Float32[np.ndarray, "t 3"],
 ) -> Iterator[_Shot]:
-    scene_rng = plan.rng("scene")
-    scene = draw_scene(scene_rng)
     camera = place_camera(scene, person, plan.size, plan.framing)
     for index in range(plan.frame_count):
         # Sub-frames lie evenly about the frame's time, whose truth the labels hold.
         spread = (np.arange(scene.sensor.sub_frames) + 0.5) / scene.sensor.sub_frames - 0.5
         times_s = (index + np.append(_SHUTTER * spread, 0.0)) / float(plan.fps)
         moments = [
-            pose(person, w, scene.pose + degrees, cm)
+            pose(person, w, degrees, cm)
             for w, degrees, cm in zip(
                 *(_at(curve, mouth, times_s) for curve in (weights, motion, shift)), strict=True
             )
@@ -360,10 +370,9 @@ def _shoot(
         drawn = [picture(person, posed, scene, camera, _OVERSAMPLE) for posed in moments[:-1]]
         truth = moments[-1]
         yield _Shot(
-            frame=expose(np.asarray(np.mean(drawn, axis=0, dtype=np.float32)), scene.sensor, scene_rng),
+            frame=expose(np.asarray(np.mean(drawn, axis=0, dtype=np.float32)), scene.sensor, rng),
             landmarks=camera.project(truth.landmarks)[:, :2],
             measures=(lip_gap(truth.face), mouth_width(truth.face), protrusion(person, truth)),
-            placed=(*(scene.pose + _at(motion, mouth, times_s)[-1]), *_at(shift, mouth, times_s)[-1]),
         )
 
 

@@ -43,8 +43,8 @@ def fit_components(autoencoder: CompactAutoencoder, clips: list[PreparedClip], s
     projected = matrix @ chosen.T
     with torch.no_grad():
         autoencoder.components.copy_(torch.from_numpy(chosen.copy()).view_as(autoencoder.components))
-        autoencoder.latent_mean.copy_(torch.from_numpy(projected.mean(axis=0)))  # type: ignore[operator]
-        autoencoder.latent_deviation.copy_(torch.from_numpy(projected.std(axis=0)))  # type: ignore[operator]
+        autoencoder.latent_mean.copy_(torch.from_numpy(projected.mean(axis=0)))
+        autoencoder.latent_deviation.copy_(torch.from_numpy(projected.std(axis=0)))
 
 
 def psnr(autoencoder: CompactAutoencoder, clips: list[PreparedClip]) -> tuple[float, float]:

@@ -14,15 +14,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from keysync.audio.compact import CompactAudioConfig, CompactAudioEncoder
-from keysync.checkpoints import load_into, model_file
+from keysync.checkpoints import load_into
 from keysync.diffusion.compact_autoencoder import CompactAutoencoder, CompactAutoencoderConfig
 from keysync.diffusion.compact_unet import CompactUNet, CompactUNetConfig
 from keysync.errors import ConfigError
 from keysync.face.crop import Framing
-from keysync.face.detect import FaceDetector
-from keysync.face.mesh import FaceMesh
-from keysync.face.track import FaceTracker
 from keysync.generate.layout import Layout
+from keysync.models import face_tracker
 from keysync.train.autoencoder import fit_components, train_decoder
 from keysync.train.dataset import CROP, load_clips, prepare_folder
 from keysync.train.loop import TrainConfig, train_stage
@@ -55,7 +53,7 @@ def train_compact(out: Path, plan: Plan, say: Callable[[str], None] = log.info) 
     Raises:
         MissingProgram: a synthesiser is not installed.
     """
-    from keysync.synthetic.make import make, plans
+    from keysync.synthetic.make import make_clips, plan_clips
     from keysync.train.audio import train_audio
 
     out.mkdir(parents=True, exist_ok=True)
@@ -65,7 +63,10 @@ def train_compact(out: Path, plan: Plan, say: Callable[[str], None] = log.info) 
     record.write_text(json.dumps(asdict(plan), indent=1) + "\n")
 
     say(f"1/6 draw {plan.clips} clips of {plan.seconds} s")
-    make(plans(plan.clips, plan.seed, "train", seconds=plan.seconds), out / "clips", plan.jobs)
+    plans = plan_clips(plan.clips, plan.seed, split="train", seconds=plan.seconds)
+    for count, _ in enumerate(make_clips(plans, out / "clips", plan.jobs), start=1):
+        if count % 20 == 0:
+            say(f"    {count} of {plan.clips}")
 
     say(f"2/6 audio encoder: {plan.speech_hours} h of speech, {plan.audio_minutes} min")
     if not (out / "audio" / "done").exists():
@@ -97,12 +98,8 @@ def _audio(out: Path) -> CompactAudioEncoder:
 
 def prepare(out: Path) -> None:
     """Crop every drawn clip as the pipeline would."""
-    tracker = FaceTracker(
-        FaceDetector(model_file("face_detection_full_range_sparse.tflite")),
-        FaceMesh(model_file("face_landmark.tflite")),
-    )
     cells = CompactUNetConfig().cells
-    for _ in prepare_folder(out / "clips", out / "prepared", tracker, Framing(), _audio(out), cells):
+    for _ in prepare_folder(out / "clips", out / "prepared", face_tracker(), Framing(), _audio(out), cells):
         pass
 
 

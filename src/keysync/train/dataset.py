@@ -9,9 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
+from keysync.audio.encoder import AudioEncoder
 from keysync.audio.window import AudioTokens
 from keysync.diffusion.compact_autoencoder import CompactAutoencoder
 from keysync.diffusion.condition import Condition
@@ -36,7 +38,7 @@ class PreparedClip:
 
 
 def prepare_clip(
-    folder: Path, tracker: FaceTracker, framing: Framing, encoder: torch.nn.Module, cells: int
+    folder: Path, tracker: FaceTracker, framing: Framing, encoder: AudioEncoder, cells: int
 ) -> PreparedClip:
     """Track, align and crop ``folder/clip.mp4`` just as the pipeline does, and gather its sound."""
     frames = list(read_frames(folder / "clip.mp4"))
@@ -66,7 +68,7 @@ def prepare_clip(
 
 
 def prepare_folder(
-    clips: Path, out: Path, tracker: FaceTracker, framing: Framing, encoder: torch.nn.Module, cells: int
+    clips: Path, out: Path, tracker: FaceTracker, framing: Framing, encoder: AudioEncoder, cells: int
 ) -> Iterator[Path]:
     """Prepare every clip under ``clips`` that is not yet in ``out``; yields each file when it is there."""
     out.mkdir(parents=True, exist_ok=True)
@@ -122,9 +124,8 @@ class Batches:
         pictures, extra, masks, mouths, audio = (torch.stack(column) for column in zip(*parts, strict=True))
         with torch.no_grad():
             everything = torch.cat([pictures, extra], dim=1)
-            latents = self.autoencoder.encode_working(everything.flatten(0, 1)).unflatten(
-                0, everything.shape[:2]
-            )
+            latents = self.autoencoder.encode_working(rearrange(everything, "b t c h w -> (b t) c h w"))
+            latents = rearrange(latents, "(b t) c h w -> b t c h w", b=segments)
         target = latents[:, :frames]
         reference = latents[:, frames:]
         return Batch(Condition(audio, reference, target, masks), target, mouths, pictures)
@@ -165,4 +166,4 @@ def recolour(
     if rng.random() < 0.25:
         sigma = rng.uniform(0.4, 1.3)
         pictures = np.stack([cv2.GaussianBlur(p, (0, 0), sigma) for p in pictures])
-    return np.clip(pictures, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(pictures, 0, 1).astype(np.float32))

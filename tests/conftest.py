@@ -1,0 +1,142 @@
+"""A tiny model with random weights, a still face, small clips: enough to run the whole flow in seconds."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from keysync.audio.compact import CompactAudioConfig, CompactAudioEncoder
+from keysync.clip import Face, Frame
+from keysync.diffusion.compact_autoencoder import CompactAutoencoder, CompactAutoencoderConfig
+from keysync.diffusion.compact_unet import CompactUNet, CompactUNetConfig
+from keysync.face.crop import Framing
+from keysync.face.track import FaceTracker, Timed
+from keysync.generate.layout import Layout
+from keysync.models import Models, load_models
+from keysync.train.compact import SAMPLING, hash_file, save_half
+
+SIZE = 64  # of the crop
+MakeClip = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A compact model folder: 4 latent channels on 4x4 cells."""
+    folder = tmp_path_factory.mktemp("tiny")
+    torch.manual_seed(0)
+    parts = CompactAutoencoderConfig(channels=4, patch=16, shrink=1, widths=(8, 8, 8))
+    network = CompactUNetConfig(
+        latent_channels=4, cells=4, widths=(8, 16, 16), embedding=16, audio_dim=8, audio_width=8, heads=2
+    )
+    audio = CompactAudioConfig(width=8, blocks=1, phones=3, curves=2)
+    autoencoder = CompactAutoencoder(parts)
+    torch.nn.init.normal_(autoencoder.components, std=0.05)
+    save_half(autoencoder, folder / "autoencoder.safetensors")
+    save_half(CompactAudioEncoder(audio), folder / "audio.safetensors")
+    for stage in ("keyframes", "interpolation"):
+        unet = CompactUNet(network)
+        for parameter in unet.parameters():  # zero starts would hide what the branches do
+            torch.nn.init.normal_(parameter, std=0.1)
+        save_half(unet, folder / f"{stage}.safetensors")
+    description = {
+        "kind": "compact",
+        "image_size": SIZE,
+        "framing": asdict(Framing()),
+        "layout": asdict(Layout(window=5, group=4)),
+        "autoencoder": asdict(parts),
+        "audio": asdict(audio),
+        "keyframes": {"network": asdict(network), "sampling": SAMPLING},
+        "interpolation": {"network": asdict(network), "sampling": SAMPLING},
+        "sha256": {path.name: hash_file(path) for path in folder.glob("*.safetensors")},
+    }
+    (folder / "model.json").write_text(json.dumps(description))
+    return folder
+
+
+class StillFace(FaceTracker):
+    """Sees the same face in every frame, except where told that there is none."""
+
+    def __init__(self, hidden: frozenset[int] = frozenset()) -> None:
+        self.hidden = hidden
+
+    def follow(self, frames: Iterator[Frame]) -> Iterator[Timed]:
+        points = np.zeros((68, 2), np.float32)
+        turn = np.linspace(np.pi, 0, 17)
+        points[:17] = np.stack([48 + 26 * np.cos(turn), 34 + 34 * np.sin(turn)], axis=1)
+        points[17:27] = (48, 22)
+        points[27:31] = np.stack([np.full(4, 48), np.linspace(30, 44, 4)], axis=1)
+        points[31:36] = np.stack([np.linspace(42, 54, 5), np.full(5, 47)], axis=1)
+        points[36:42], points[42:48] = (38, 30), (58, 30)
+        points[36], points[39], points[42], points[45] = (34, 30), (42, 30), (54, 30), (62, 30)
+        points[48:68] = (48, 56)
+        points[48], points[54] = (40, 56), (56, 56)
+        turn = np.linspace(0, 2 * np.pi, 468)
+        mesh = np.stack([48 + 26 * np.cos(turn), 40 + 30 * np.sin(turn)], axis=1).astype(np.float32)
+        for number, frame in enumerate(frames):
+            yield frame.time, None if number in self.hidden else Face(mesh, points, 1.0)
+
+
+@pytest.fixture
+def still_face() -> type[StillFace]:
+    return StillFace
+
+
+@pytest.fixture
+def tiny(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Models:
+    """The tiny model with ``StillFace`` for eyes."""
+    monkeypatch.setattr("keysync.models.face_tracker", StillFace)
+    return load_models(tiny_folder, "cpu")
+
+
+@pytest.fixture
+def make_clip(tmp_path: Path) -> MakeClip:
+    """make_clip(frames, rate, times, name): a lossless noisy 96x80 clip."""
+
+    def make(
+        frames: int = 12,
+        rate: Fraction = Fraction(25),
+        times: list[Fraction] | None = None,
+        name: str = "clip.mkv",
+    ) -> Path:
+        path = tmp_path / name
+        rng = np.random.default_rng(0)
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("ffv1", rate=rate)
+            stream.width, stream.height, stream.pix_fmt = 96, 80, "yuv420p"
+            stream.codec_context.time_base = Fraction(1, 1000) if times else 1 / rate
+            for index in range(frames):
+                picture = rng.integers(60, 180, (80, 96, 3)).astype(np.uint8)
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                frame.pts = round(times[index] * 1000) if times else index
+                frame.time_base = stream.codec_context.time_base
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        return path
+
+    return make
+
+
+@pytest.fixture
+def make_speech(tmp_path: Path) -> MakeClip:
+    """make_speech(seconds, rate_hz, channels): a noisy WAV."""
+
+    def make(seconds: float = 0.5, rate_hz: int = 16000, channels: int = 1) -> Path:
+        path = tmp_path / "speech.wav"
+        samples = np.random.default_rng(1).normal(0, 0.1, (channels, round(seconds * rate_hz)))
+        with av.open(str(path), "w") as container:
+            layout = "mono" if channels == 1 else "stereo"
+            stream = container.add_stream("pcm_s16le", rate=rate_hz, layout=layout)
+            packed = (np.clip(samples, -1, 1) * 32767).astype(np.int16).T.reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(packed), format="s16", layout=layout)
+            frame.sample_rate = rate_hz
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        return path
+
+    return make
