@@ -11,8 +11,9 @@ _BELOW_CHIN = 0.05  # room for a jaw that opens wider than the source's did
 _FEATHER = 0.05  # width of the soft edge
 _COLOUR_REACH = 0.12  # how far a colour difference at the border reaches into the patch
 
-_JAW = list(range(2, 15))  # iBUG: the jaw line from cheek to cheek, without the parts beside the ears
-_NOSE_TOP = 28  # where the repainted box begins
+_JAW = list(range(3, 14))  # iBUG: the jaw line from cheek to cheek, without the parts beside the ears
+_NOSE_TIP = 30  # above it speech moves nothing that anyone sees
+_STRANGE = 40.0  # levels; a larger difference in the soft edge is another thing (hair, an ear), not a cast
 
 
 def paste_mask(
@@ -32,7 +33,7 @@ def paste_mask(
     centre = landmarks[[48, 54]].mean(axis=0)
     down = np.clip((jaw[:, 1] - centre[1]) / max(float(np.ptp(jaw[:, 1])), 1.0), 0, 1)
     jaw[:, 1] += down * _BELOW_CHIN * side
-    top = np.stack([jaw[[0, -1], 0], np.full(2, landmarks[_NOSE_TOP, 1])], axis=1)
+    top = np.stack([jaw[[0, -1], 0], np.full(2, landmarks[_NOSE_TIP, 1])], axis=1)
     outline = cv2.convexHull(np.concatenate([jaw, top]).astype(np.float32))
     inside = np.zeros((side, side), np.uint8)
     cv2.fillPoly(inside, [np.round(outline * 16).astype(np.int32)], 1, shift=4)
@@ -58,12 +59,14 @@ def match_colour(
     side = painted.shape[0]
     # A quarter of the size: the correction is smooth by design, and this makes it nearly free.
     small = (side // 4, side // 4)
-    edge = ((alpha > 0.02) & (alpha < 0.98)).astype(np.float32)
-    weight = cv2.resize(edge, small, interpolation=cv2.INTER_AREA)
     error = original.astype(np.float32) - painted
+    same = np.abs(error).max(axis=2) < _STRANGE
+    edge = ((alpha > 0.02) & (alpha < 0.98) & same).astype(np.float32)
+    weight = cv2.resize(edge, small, interpolation=cv2.INTER_AREA)
     error = cv2.resize(error * edge[..., None], small, interpolation=cv2.INTER_AREA)
     sigma = _COLOUR_REACH * side / 4
     spread = cv2.GaussianBlur(error, (0, 0), sigma)
     total = cv2.GaussianBlur(weight, (0, 0), sigma)
-    correction = spread / np.maximum(total, 1e-3)[..., None]
+    # The floor keeps a border with nothing to trust from shouting: there the correction fades to none.
+    correction = spread / np.maximum(total, 0.02)[..., None]
     return np.asarray(painted + cv2.resize(correction, (side, side), interpolation=cv2.INTER_LINEAR))
