@@ -47,7 +47,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.keep or Path(scratch)
         plans = plan_clips(
-            2 * options.people, options.seed, split="test", takes=2, size=(512, 512), seconds=4.0, framing="head"
+            2 * options.people,
+            options.seed,
+            split="test",
+            takes=2,
+            size=(512, 512),
+            seconds=4.0,
+            framing="head",
         )
         list(make_clips(plans, folder, options.jobs))
         models = load_models(options.model, "cpu")

@@ -16,7 +16,7 @@ from keysync.clip import AlignedFace, Frame
 from keysync.composite.blend import match_colour, paste_mask
 from keysync.composite.paste import paste
 from keysync.config import SyncConfig
-from keysync.errors import ConfigError, NoFaceFound
+from keysync.errors import ConfigError, MediaError, NoFaceFound
 from keysync.face.crop import align_faces, crop, to_crop_points, uncrop
 from keysync.face.track import smooth
 from keysync.generate.interpolate import interpolate
@@ -66,6 +66,8 @@ def sync_file(
         if path.exists() and output.exists() and path.samefile(output):
             raise ConfigError(f"{output}: is also an input; choose another name for the output")
     info = probe(video)
+    if not info.has_video:
+        raise MediaError(f"{video}: holds no picture; choose a video")
     sound = read_speech(speech)
     report = Report(model=models.name, video=str(video), speech=str(speech), output=str(output))
     frames = _fit_length(read_frames(video), sound, config, report)

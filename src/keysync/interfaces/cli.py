@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, no_type_check
 
-import click
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
@@ -113,6 +112,7 @@ def demo(
 
 
 @models_app.callback()
+@no_type_check  # typer checks with a context class of its own
 def models(context: typer.Context) -> None:
     """List model files; 'fetch' gets what is missing."""
     if context.invoked_subcommand is not None:
@@ -210,17 +210,10 @@ def main() -> None:
     """Entry point: an error of ours is one line and its exit code; any other is a bug and keeps its trace."""
     handler = RichHandler(console=errors, show_time=False, show_path=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
-    run: Callable[..., object] = app
     try:
-        run(standalone_mode=False)
+        app()
     except KeySyncError as error:
         if os.environ.get("KEYSYNC_DEBUG"):
             raise
         errors.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        errors.print("stopped; nothing was written")
-        sys.exit(130)

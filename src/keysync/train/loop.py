@@ -96,9 +96,11 @@ def train_stage(
     config: TrainConfig,
     *,
     save_every_s: float = 120,
+    stop: int | None = None,
 ) -> CompactUNet:
     """Train ``network`` and return its running average; resumes from ``out`` if a checkpoint is there.
 
+    ``stop`` ends this call early, after that step; the next call goes on from there.
     Writes ``out/checkpoint.pt`` (everything needed to go on) and ``out/curve.csv``.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -132,7 +134,8 @@ def train_stage(
     last_save = begin = time.monotonic()
     running = torch.zeros(2)
     windows = config.stage == "interpolation"
-    while step < config.steps:
+    last_step = min(config.steps, stop or config.steps)
+    while step < last_step:
         rng = np.random.default_rng([config.seed, step])
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
         single = not windows and step < config.single_share * config.steps
@@ -156,7 +159,7 @@ def train_stage(
         with torch.no_grad():
             torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - keep)
         running = running.lerp(torch.stack([latent.detach(), pixel.detach()]), max(0.02, 1 / step))
-        if time.monotonic() - last_save > save_every_s or step == config.steps:
+        if time.monotonic() - last_save > save_every_s or step == last_step:
             loss = _held_out_loss(judge, autoencoder, held_out, config, windows)
             save()
             with curve.open("a", newline="") as file:

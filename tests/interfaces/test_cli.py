@@ -1,0 +1,135 @@
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from keysync.interfaces import cli
+from keysync.media.read import read_frames
+from keysync.models import Models
+
+MakeClip = Callable[..., Path]
+
+
+@pytest.fixture
+def run(
+    tiny: Models, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """run(*words) -> exit code and everything printed; '--model tiny' is the tiny model."""
+    monkeypatch.setattr("keysync.models.load_models", lambda *_: tiny)
+
+    def run(*words: str | Path) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["keysync", *map(str, words)])
+        monkeypatch.setenv("COLUMNS", "500")
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        printed = capfd.readouterr()
+        return code, printed.out + printed.err
+
+    return run
+
+
+def test_sync_writes_the_video_and_the_report(
+    run: Callable[..., tuple[int, str]], make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path
+) -> None:
+    out, report = tmp_path / "out.mkv", tmp_path / "report.json"
+    code, printed = run(
+        "sync", make_clip(10), make_speech(1.0), "-o", out, "--video-codec", "ffv1", "--json", report
+    )
+    assert code == 0
+    assert "10 frames (0.40 s), 10 synced" in printed
+    assert "0.60 s longer than the picture" in printed
+    assert len(list(read_frames(out))) == 10
+    told = json.loads(report.read_text())
+    assert told["spans"] == [{"state": "synced", "first": 0, "start_s": 0.0, "last": 9, "end_s": 0.36}]
+    assert len(told["boxes"]) == told["frames"] == 10
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "fact"),
+    [
+        (["--seed", "-1"], 2, "seed is -1"),
+        (["--steps", "0"], 2, "steps is 0"),
+        (["--crf", "99"], 2, "crf is 99"),
+        (["--json", "nowhere/report.json"], 2, "its folder does not exist"),
+        (["--video-codec", "vp8"], 2, "vp8"),
+        (["--length", "forever"], 2, "forever"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_exit_2(
+    options: list[str], code: int, fact: str, run: Callable[..., tuple[int, str]], make_clip: MakeClip,
+    make_speech: MakeClip, tmp_path: Path,
+) -> None:  # fmt: skip
+    found, printed = run("sync", make_clip(3), make_speech(), "-o", tmp_path / "out.mkv", *options)
+    assert found == code
+    assert fact in printed
+    assert "Traceback" not in printed
+    assert not (tmp_path / "out.mkv").exists()
+
+
+def _zero_length(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _not_media(path: Path) -> None:
+    path.write_text("a letter, not a film\n" * 50)
+
+
+def _truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:200])
+
+
+@pytest.mark.parametrize("spoil", [_zero_length, _not_media, _truncated, Path.unlink])
+def test_a_spoilt_video_is_one_line_and_exit_3(
+    spoil: Callable[[Path], None], run: Callable[..., tuple[int, str]], make_clip: MakeClip,
+    make_speech: MakeClip, tmp_path: Path,
+) -> None:  # fmt: skip
+    clip, speech = make_clip(5), make_speech()
+    spoil(clip)
+    code, printed = run("sync", clip, speech, "-o", tmp_path / "out.mkv")
+    assert code == 3
+    assert str(clip) in printed
+    assert "Traceback" not in printed
+    assert len(printed.strip().splitlines()) == 1
+    assert not (tmp_path / "out.mkv").exists()
+
+
+def test_sound_without_sound_and_video_without_picture_say_so(
+    run: Callable[..., tuple[int, str]], make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path
+) -> None:
+    clip, speech = make_clip(3), make_speech()
+    for video, sound in ((clip, clip), (speech, speech)):
+        code, printed = run("sync", video, sound, "-o", tmp_path / "out.mkv")
+        assert code == 3
+        assert "; " in printed
+        assert "Traceback" not in printed
+
+
+def test_an_unwritable_place_leaves_nothing(
+    run: Callable[..., tuple[int, str]], make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path
+) -> None:
+    code, printed = run("sync", make_clip(3), make_speech(), "-o", tmp_path / "gone" / "out.mkv")
+    assert code in (2, 3)
+    assert "gone" in printed
+    assert "Traceback" not in printed
+
+
+def test_debug_shows_the_trace(
+    run: Callable[..., tuple[int, str]], make_speech: MakeClip, tmp_path: Path
+) -> None:
+    with pytest.raises(Exception, match=r"gone\.mp4"):
+        run("--debug", "sync", tmp_path / "gone.mp4", make_speech(), "-o", tmp_path / "out.mkv")
+    os.environ.pop("KEYSYNC_DEBUG", None)
+
+
+def test_models_lists_hashes_and_licences(run: Callable[..., tuple[int, str]]) -> None:
+    code, printed = run("models")
+    assert code == 0
+    assert "face_landmark.tflite" in printed
+    assert "compact/keyframes.safetensors" in printed
+    assert "Apache-2.0" in printed

@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from keysync.diffusion.compact_autoencoder import CompactAutoencoder, CompactAutoencoderConfig
+from keysync.diffusion.compact_unet import CompactUNet, CompactUNetConfig
+from keysync.train.autoencoder import fit_components, psnr, train_decoder
+from keysync.train.dataset import PreparedClip
+from keysync.train.loop import TrainConfig, train_stage
+
+PARTS = CompactAutoencoderConfig(channels=4, patch=16, shrink=1, widths=(8, 8, 8))
+NETWORK = CompactUNetConfig(
+    latent_channels=4, cells=4, widths=(8, 8, 8), embedding=16, audio_dim=3, audio_width=8, heads=2
+)
+
+
+def _clip(seed: int) -> PreparedClip:
+    """A grey face whose mouth is as dark as its sound is loud."""
+    rng = np.random.default_rng(seed)
+    loud = rng.uniform(0, 1, 16).astype(np.float32)
+    y, x = np.mgrid[0:64, 0:64]
+    pictures = np.repeat((120 + 40 * np.sin(x / 9 + seed) + 0 * y)[None], 16, axis=0)
+    pictures[:, 36:56, 20:44] = (200 - 150 * loud)[:, None, None]
+    masks = np.zeros((16, 4, 4), np.float32)
+    masks[:, 2:] = 1
+    tokens = np.repeat(loud[:, None, None], 8, axis=1).repeat(3, axis=2)
+    colour = np.repeat(pictures[..., None], 3, axis=3).clip(0, 255).astype(np.uint8)
+    return PreparedClip(colour, masks, masks.copy(), tokens)
+
+
+@pytest.fixture
+def clips() -> list[PreparedClip]:
+    return [_clip(seed) for seed in range(4)]
+
+
+@pytest.fixture
+def autoencoder(clips: list[PreparedClip]) -> CompactAutoencoder:
+    torch.manual_seed(0)
+    made = CompactAutoencoder(PARTS)
+    fit_components(made, clips, seed=0)
+    return made
+
+
+def test_components_alone_give_standard_latents_and_a_likeness(
+    autoencoder: CompactAutoencoder, clips: list[PreparedClip]
+) -> None:
+    whole, mouth = psnr(autoencoder, clips)
+    assert whole > 20
+    assert mouth > 20
+
+
+def test_the_decoder_gets_better_than_components_alone(
+    autoencoder: CompactAutoencoder, clips: list[PreparedClip], tmp_path: Path
+) -> None:
+    before = psnr(autoencoder, clips)[0]
+    trained = train_decoder(
+        autoencoder, clips, clips[:1], tmp_path, steps=200, seed=0, side=32, rate=5e-3, noise=0.0
+    )
+    assert psnr(trained, clips)[0] > before + 0.3
+
+
+@pytest.mark.parametrize("stage", ["keyframes", "interpolation"])
+def test_loss_falls_and_a_broken_run_goes_on_to_the_same_weights(
+    stage: str, autoencoder: CompactAutoencoder, clips: list[PreparedClip], tmp_path: Path
+) -> None:
+    config = TrainConfig(stage=stage, steps=40, window=5, warm_up=5)  # type: ignore[arg-type]
+
+    def train(folder: Path, stop: int | None = None) -> CompactUNet:
+        torch.manual_seed(1)
+        network = CompactUNet(NETWORK)
+        return train_stage(
+            network, autoencoder, clips, clips[:1], folder, config, save_every_s=0.0, stop=stop
+        )
+
+    whole = train(tmp_path / "whole")
+    train(tmp_path / "broken", stop=17)
+    resumed = train(tmp_path / "broken")
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+    losses = [
+        float(line.split(",")[4]) for line in (tmp_path / "whole" / "curve.csv").read_text().split()[1:]
+    ]
+    assert losses[-1] < 0.9 * losses[0]
