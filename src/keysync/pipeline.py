@@ -14,7 +14,7 @@ from torch import Tensor
 
 from keysync.clip import AlignedFace, Frame
 from keysync.composite.blend import match_colour, paste_mask
-from keysync.composite.paste import paste
+from keysync.composite.paste import paste, trim
 from keysync.config import SyncConfig
 from keysync.errors import ConfigError, MediaError, NoFaceFound
 from keysync.face.crop import align_faces, crop, to_crop_points, uncrop
@@ -194,7 +194,9 @@ def _show(seen: _Seen, latent: Float[Tensor, "c h w"], models: Models, report: R
         alpha = paste_mask(to_crop_points(seen.face), seen.repaint)
         painted = match_colour(painted, seen.picture, alpha)
         shape = (seen.frame.picture.height, seen.frame.picture.width)
-        patch, box = uncrop(np.dstack([painted, alpha]), seen.face.to_crop, shape)
+        patch, box = trim(*uncrop(np.dstack([painted, alpha]), seen.face.to_crop, shape))
+        if not patch.size:  # the mouth lies outside the frame
+            return report.passed(seen.frame)
         picture = paste(seen.frame.picture, patch[..., :3], patch[..., 3], box)
     report.painted(seen.frame, box)
     return replace(seen.frame, picture=picture)

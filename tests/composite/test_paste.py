@@ -2,7 +2,7 @@ import av
 import numpy as np
 import pytest
 
-from keysync.composite.paste import paste, planar, plane
+from keysync.composite.paste import paste, planar, plane, trim
 
 
 def _noise(form: str, width: int = 66, height: int = 50, tags: tuple[int, int] = (1, 1)) -> av.VideoFrame:
@@ -59,3 +59,18 @@ def test_box_at_the_frame_edge_is_allowed() -> None:
     frame = _noise("yuv420p", 65, 49)
     out = paste(frame, np.full((9, 9, 3), 250, np.float32), np.ones((9, 9), np.float32), (56, 40, 65, 49))
     assert out.to_ndarray(format="rgb24")[45, 61].min() > 225
+
+
+def test_trim_keeps_what_shows_and_nothing_else() -> None:
+    patch = np.zeros((10, 12, 4), np.float32)
+    patch[3:7, 4:9, 3] = 0.5
+    cut, box = trim(patch, (100, 50, 112, 60))
+    assert box == (104, 53, 109, 57)
+    assert cut.shape == (4, 5, 4)
+    assert (cut[..., 3] > 0).all()
+
+
+def test_trim_of_nothing_is_empty() -> None:
+    cut, box = trim(np.zeros((10, 12, 4), np.float32), (100, 50, 112, 60))
+    assert cut.size == 0
+    assert box == (100, 50, 100, 50)

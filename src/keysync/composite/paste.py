@@ -75,6 +75,17 @@ def paste(
     return result
 
 
+def trim(patch: Float32[np.ndarray, "h w 4"], box: Box) -> tuple[Float32[np.ndarray, "y x 4"], Box]:
+    """Cut a patch (RGB and alpha) and its box to where alpha is above 0; empty if it is nowhere."""
+    shown = patch[..., 3] > 0
+    rows, columns = np.flatnonzero(shown.any(axis=1)), np.flatnonzero(shown.any(axis=0))
+    if not rows.size:
+        return patch[:0, :0], (box[0], box[1], box[0], box[1])
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    inner = (box[0] + int(left), box[1] + int(top), box[0] + int(right), box[1] + int(bottom))
+    return patch[top:bottom, left:right], inner
+
+
 def planar(picture: av.VideoFrame) -> av.VideoFrame:
     """The same samples with every component in a plane of its own; most formats already are."""
     components = picture.format.components
