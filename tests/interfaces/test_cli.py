@@ -127,6 +127,16 @@ def test_debug_shows_the_trace(
     os.environ.pop("KEYSYNC_DEBUG", None)
 
 
+def test_convert_of_a_missing_checkpoint_is_one_line(
+    run: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    words = [tmp_path / name for name in ("keys.pt", "between.pt", "vae.safetensors", "hubert", "wavlm")]
+    code, printed = run("models", "convert", *words, "-o", tmp_path / "full")
+    assert code == 2
+    assert "keys.pt" in printed
+    assert "Traceback" not in printed
+
+
 def test_models_lists_hashes_and_licences(run: Callable[..., tuple[int, str]]) -> None:
     code, printed = run("models")
     assert code == 0

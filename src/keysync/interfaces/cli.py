@@ -147,6 +147,28 @@ def fetch() -> None:
         console.print(str(model_file(row.name)), soft_wrap=True)
 
 
+@models_app.command()
+def convert(
+    keyframes: Annotated[Path, typer.Argument(help="keyframe_dub.pt or .safetensors")],
+    interpolation: Annotated[Path, typer.Argument(help="interpolation_dub.pt or .safetensors")],
+    autoencoder: Annotated[
+        Path, typer.Argument(help="The weight file of Stable Video Diffusion's vae folder.")
+    ],
+    hubert: Annotated[Path, typer.Argument(help="Folder of HuBERT base.")],
+    wavlm: Annotated[Path, typer.Argument(help="Folder of WavLM Base+.")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Where --model full looks if absent.")
+    ] = None,
+) -> None:
+    """Make a model folder of the official checkpoints; pickles are opened with weights only."""
+    from keysync.checkpoints import cache_folder
+    from keysync.convert import convert_official
+
+    folder = out or cache_folder() / "full"
+    convert_official(keyframes, interpolation, autoencoder, hubert, wavlm, folder)
+    console.print(f"{folder}: done; use it with --model {folder if out else 'full'}", soft_wrap=True)
+
+
 @app.command()
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder for the clips.")],
