@@ -53,8 +53,8 @@ def sync_file(
 ) -> Report:
     """Make the mouth in ``video`` say ``speech``; write ``output``.
 
-    The video streams through: memory does not grow with its length. Nothing stands under the name
-    ``output`` before the file is complete.
+    The video streams through, one stretch of frames at a time. Nothing stands under the name ``output``
+    before the file is complete.
 
     Raises:
         InputError: a file cannot be read or written, or no frame shows a face.
