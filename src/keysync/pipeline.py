@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -139,9 +138,6 @@ def sync(
                     yield _show(stretch[place], window[place - begin], models, report)
         known, first = keyframes[-1:], first + positions[-1]
         del stretch[:-1]
-        # PyAV frames whose side data was read refer to themselves: without this, 235 MB of 720p frames
-        # outlive every stretch until Python's own collector happens to run.
-        gc.collect()
 
 
 def _fill(stretch: list[_Seen], seen: Iterator[_Seen], layout: Layout) -> Iterator[bool]:

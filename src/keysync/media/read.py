@@ -326,6 +326,7 @@ def _upright_frames(
     last: Fraction | None = None
     shift = Fraction(0)
     warned = False
+    orientation: tuple[int, bool] | None = None
     for picture in _decoded(container, stream, path):
         assert isinstance(picture, av.VideoFrame)
         _check_size(path, picture.width, picture.height)
@@ -339,7 +340,9 @@ def _upright_frames(
                 continue
             shift += usual - time
             time = usual
-        picture, turns = _upright(picture)
+        # Once per stream: a frame whose side data was read refers to itself and is freed late.
+        orientation = orientation or _orientation(picture)
+        picture, turns = _upright(picture, orientation)
         if size not in (None, (picture.width, picture.height)):
             raise MediaError(f"{path}: the picture changes its size at {float(time):.2f} s; cut it there")
         size, last = (picture.width, picture.height), time
@@ -372,8 +375,8 @@ def _orientation(picture: av.VideoFrame) -> tuple[int, bool]:
     return 0, False
 
 
-def _upright(picture: av.VideoFrame) -> tuple[av.VideoFrame, int]:
-    turns, mirrored = _orientation(picture)
+def _upright(picture: av.VideoFrame, orientation: tuple[int, bool]) -> tuple[av.VideoFrame, int]:
+    turns, mirrored = orientation
     # Frames of these formats say nothing of a range, but their samples use all of it.
     if picture.format.name.startswith("yuvj"):
         picture.color_range = _FULL_RANGE
