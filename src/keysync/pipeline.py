@@ -33,13 +33,12 @@ from keysync.speech import Speech
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """One input frame and what the networks are told of it."""
+    """What the networks are told of one frame; the frame itself is read again when it is shown."""
 
-    frame: Frame
+    time: Fraction
     face: AlignedFace | None
-    picture: UInt8[np.ndarray, "s s 3"]  # the aligned crop; without a face, the last one seen
-    repaint: UInt8[np.ndarray, "s s"]  # 1 = repaint
-    latent: Float[Tensor, "c h w"]
+    latent: Float[Tensor, "c h w"]  # of the aligned crop; without a face, the last one seen
+    mask: UInt8[np.ndarray, "h w"]  # 1 = repaint
 
 
 def sync_file(
@@ -70,9 +69,12 @@ def sync_file(
         raise MediaError(f"{video}: holds no picture; choose a video")
     sound = read_speech(speech)
     report = Report(model=models.name, video=str(video), speech=str(speech), output=str(output))
-    frames = _fit_length(read_frames(video), sound, config, report)
+
+    def read() -> Iterator[Frame]:
+        return _fit_length(read_frames(video), sound, config, report)
+
     with VideoWriter(output, info, codec=config.video_codec, crf=config.crf, audio=speech) as writer:
-        for frame in sync(frames, sound, models, config, report):
+        for frame in sync(read, sound, models, config, report):
             with report.clock("write"):
                 writer.write(frame.picture, frame.time)
             if on_progress:
@@ -83,29 +85,33 @@ def sync_file(
 
 
 def sync(
-    frames: Iterable[Frame], speech: Speech, models: Models, config: SyncConfig, report: Report
+    read: Callable[[], Iterator[Frame]], speech: Speech, models: Models, config: SyncConfig, report: Report
 ) -> Iterator[Frame]:
     """The synced frames, one for every input frame, in order. No files, no globals.
 
     Works through the clip in stretches of one keyframe group: sample the keyframes, fill the windows
     between them, decode, paste, hand on; the last keyframe starts the next stretch.
+
+    Args:
+        read: starts the clip from its first frame. Called twice, once to look ahead and once to paste: a
+            stretch is some 170 frames, and of an 8K film they would fill 8 GB if they were kept.
     """
     layout, seed = models.layout, config.seed
     hear = {stage.name: stage.listen(speech) for stage in (models.keyframes, models.interpolation)}
-    seen = _look(frames, models, report)
+    seen, frames = _look(read(), models, report), read()
     for first_seen in seen:
         if first_seen.face is not None:
             break
-        yield report.passed(first_seen.frame)
+        yield report.passed(next(frames))
     else:
         return
 
     def told(stretch: list[_Seen], first: int, stage: StageModel) -> Prepared:
         with report.clock("audio"):
-            times = [s.frame.time - report.start for s in stretch]
+            times = [s.time - report.start for s in stretch]
             audio = hear[stage.name](times)
         latents = torch.stack([s.latent for s in stretch])
-        masks = np.stack([to_latent(s.repaint, models.autoencoder.factor) for s in stretch])
+        masks = np.stack([s.mask for s in stretch])
         return Prepared(first, latents, torch.from_numpy(masks)[:, None].to(latents), audio.to(latents))
 
     identity = told([first_seen], 0, models.keyframes)
@@ -123,7 +129,7 @@ def sync(
         keyframes = torch.cat(keys)
 
         if len(stretch) == 1:
-            yield _show(stretch[0], keyframes[0], models, report)
+            yield _show(next(frames), stretch[0].face, keyframes[0], models, report)
         prepared = told(stretch, first, models.interpolation)
         stage = models.interpolation.stage(config.steps)
         windows = layout.windows(positions)
@@ -135,7 +141,7 @@ def sync(
                 # The window's last frame is the next one's first; only the clip's very last is shown here.
                 stop = end + 1 if last and end >= len(stretch) - 1 else end
                 for place in range(begin, min(stop, len(stretch))):
-                    yield _show(stretch[place], window[place - begin], models, report)
+                    yield _show(next(frames), stretch[place].face, window[place - begin], models, report)
         known, first = keyframes[-1:], first + positions[-1]
         del stretch[:-1]
 
@@ -164,8 +170,8 @@ def _look(frames: Iterable[Frame], models: Models, report: Report) -> Iterator[_
             waiting.append(frame)
             yield frame
 
-    blank = np.zeros((size, size, 3), np.uint8)
-    held = (blank, blank[..., 0], torch.zeros(models.autoencoder.channels, size // factor, size // factor))
+    cells = size // factor
+    held = (torch.zeros(models.autoencoder.channels, cells, cells), np.zeros((cells, cells), np.uint8))
     aligned = align_faces(smooth(models.tracker.follow(remember())), models.framing, size)
     while True:
         with report.clock("face"):
@@ -176,30 +182,32 @@ def _look(frames: Iterable[Frame], models: Models, report: Report) -> Iterator[_
         frame = waiting.pop(0)
         if face is not None:
             with report.clock("encode"), torch.no_grad():
-                picture = crop(frame.rgb(), face.to_crop, size)
-                box = lower_face_box(to_crop_points(face), size)
-                image = torch.from_numpy(picture).to(models.device).permute(2, 0, 1)[None] / 127.5 - 1
-                held = (picture, box, models.autoencoder.encode(image)[0])
-        yield _Seen(frame, face, *held)
+                picture = torch.from_numpy(crop(frame.rgb(), face.to_crop, size)).to(models.device)
+                latent = models.autoencoder.encode(picture.permute(2, 0, 1)[None] / 127.5 - 1)[0]
+                held = (latent, to_latent(lower_face_box(to_crop_points(face), size), factor))
+        yield _Seen(frame.time, face, *held)
 
 
-def _show(seen: _Seen, latent: Float[Tensor, "c h w"], models: Models, report: Report) -> Frame:
+def _show(
+    frame: Frame, face: AlignedFace | None, latent: Float[Tensor, "c h w"], models: Models, report: Report
+) -> Frame:
     """Decode one face and paste it into its frame; a frame without a face leaves as it came."""
-    if seen.face is None:
-        return report.passed(seen.frame)
+    if face is None:
+        return report.passed(frame)
     with report.clock("decode"), torch.no_grad():
         image = models.autoencoder.decode(latent[None])[0].permute(1, 2, 0)
         painted = ((image.clamp(-1, 1) + 1) * 127.5).float().cpu().numpy()
     with report.clock("paste"):
-        alpha = paste_mask(to_crop_points(seen.face), seen.repaint)
-        painted = match_colour(painted, seen.picture, alpha)
-        shape = (seen.frame.picture.height, seen.frame.picture.width)
-        patch, box = trim(*uncrop(np.dstack([painted, alpha]), seen.face.to_crop, shape))
+        size, points = models.image_size, to_crop_points(face)
+        alpha = paste_mask(points, lower_face_box(points, size))
+        painted = match_colour(painted, crop(frame.rgb(), face.to_crop, size), alpha)
+        shape = (frame.picture.height, frame.picture.width)
+        patch, box = trim(*uncrop(np.dstack([painted, alpha]), face.to_crop, shape))
         if not patch.size:  # the mouth lies outside the frame
-            return report.passed(seen.frame)
-        picture = paste(seen.frame.picture, patch[..., :3], patch[..., 3], box)
-    report.painted(seen.frame, box)
-    return replace(seen.frame, picture=picture)
+            return report.passed(frame)
+        picture = paste(frame.picture, patch[..., :3], patch[..., 3], box)
+    report.painted(frame, box)
+    return replace(frame, picture=picture)
 
 
 def _fit_length(
