@@ -24,7 +24,9 @@ from jaxtyping import Float32, Shaped
 
 from keysync.clip import Frame
 from keysync.errors import MediaError
+from keysync.media.deinterlace import deinterlaced
 from keysync.media.failure import media_errors, require_file
+from keysync.media.hdr import HdrLight, hdr_light
 from keysync.speech import SPEECH_RATE_HZ, Speech
 
 MAX_SIDE = 16384  # pixels
@@ -65,6 +67,8 @@ class MediaInfo:
     color_trc: int = 2
     color_space: int = 2
     color_range: int = 0  # 1 limited, 2 full, 0 not said
+    hdr_light: HdrLight | None = None  # the screen an HDR film was graded on, its brightest pixels
+    interlaced: bool = False  # as stored; frames come deinterlaced
     sample_aspect_ratio: Fraction | None = None  # width to height of one pixel, upright
     has_audio: bool = False
     audio_rate_hz: int = 0
@@ -75,10 +79,11 @@ def probe(path: Path) -> MediaInfo:
     """Look at a file's header and its first frame.
 
     Raises:
-        MediaError: no media file, nothing in it to see or hear, or a picture too large.
+        MediaError: no media file, nothing in it to see or hear, or a picture that is too large or
+            see-through.
     """
-    with _opened(path) as container:
-        video, audio = _video_stream(container), _audio_stream(container)
+    with opened(path) as container:
+        video, audio = video_stream(container), audio_stream(container)
         if video is None and audio is None:
             raise MediaError(f"{path}: holds neither picture nor sound; choose a video or a sound file")
         duration = None if container.duration is None else Fraction(container.duration, 1_000_000)
@@ -91,12 +96,12 @@ def probe(path: Path) -> MediaInfo:
             }
         if video is None:
             return MediaInfo(path=path, duration=duration, **sound)
-        tick = _tick(video)
+        tick = tick_of(video)
         if video.duration:
             duration = video.duration * tick
         with closing(_upright_frames(container, video, path)) as upright:
-            first, turns = next(upright)
-        picture = first.picture
+            first = next(upright)
+        picture, turns, stored = first.frame.picture, first.turns, first.stored
         rate = video.average_rate or None
         aspect = video.sample_aspect_ratio or None
         return MediaInfo(
@@ -108,13 +113,15 @@ def probe(path: Path) -> MediaInfo:
             average_rate=rate,
             frames=video.frames or (round(duration * rate) if duration and rate else None),
             duration=duration,
-            start=first.time,
+            start=first.frame.time,
             time_base=tick,
             pixel_format=picture.format.name,
             color_primaries=int(picture.color_primaries),
             color_trc=int(picture.color_trc),
             color_space=int(picture.colorspace),
             color_range=int(picture.color_range),
+            hdr_light=hdr_light(stored),
+            interlaced=stored.interlaced_frame,
             sample_aspect_ratio=1 / aspect if aspect and turns % 2 else aspect,
             **sound,
         )
@@ -126,21 +133,23 @@ def read_frames(path: Path) -> Generator[Frame, None, None]:
     Times rise strictly. A frame without a time follows the one before at the average rate. A frame
     that is not later than the one before is left out; but if it lies a second or more back, the clock
     is taken to have started again and the times go on at the average rate. Both are logged once.
-    A part that cannot be decoded is left out and logged once.
+    A part that cannot be decoded is left out and logged once. Interlaced frames come deinterlaced, one
+    for one at their own times; that is logged once.
 
     Raises:
-        MediaError: no video, no frame that can be decoded, a frame too large, or one of another size.
+        MediaError: no video, no frame that can be decoded, a frame that is too large or see-through, or
+            one of another size.
     """
-    with _opened(path) as container:
-        stream = _video_stream(container)
+    with opened(path) as container:
+        stream = video_stream(container)
         if stream is None:
             raise MediaError(f"{path}: no picture in it; choose a video")
         last: Frame | None = None
-        for frame, _ in _upright_frames(container, stream, path):
-            last = frame
-            yield frame
+        for upright in _upright_frames(container, stream, path):
+            last = upright.frame
+            yield last
         if last is not None and stream.duration:
-            end = _start(stream) - _origin(container) + stream.duration * _tick(stream)
+            end = _start(stream) - origin_of(container) + stream.duration * tick_of(stream)
             if end - last.time > 1:
                 _log.warning("%s: ends at %.2f s, not at %.2f s as it says", path, last.time, end)
 
@@ -160,7 +169,7 @@ def sound_format(path: Path) -> tuple[int, int]:
     Raises:
         MediaError: no sound in the file.
     """
-    with _opened(path) as container:
+    with opened(path) as container:
         context = _require_sound(container, path).codec_context
         return context.sample_rate, context.channels
 
@@ -179,7 +188,7 @@ def read_sound(
     Raises:
         MediaError: no sound in the file, or none of it can be decoded.
     """
-    with _opened(path) as container:
+    with opened(path) as container:
         stream = _require_sound(container, path)
         resampler: av.AudioResampler | None = None
         source_rate = 0
@@ -226,7 +235,12 @@ def convert(picture: av.VideoFrame, pixel_format: str) -> av.VideoFrame:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[InputContainer]:
+def opened(path: Path) -> Iterator[InputContainer]:
+    """A recording, open; what PyAV raises meanwhile becomes one of our errors.
+
+    Raises:
+        MediaError: no file, no recording, or damaged.
+    """
     require_file(path)
     with (
         media_errors(path, "read"),
@@ -236,6 +250,8 @@ def _opened(path: Path) -> Iterator[InputContainer]:
             str(path.resolve()),
             "r",
             metadata_errors="ignore",
+            # For the decoders that look into the file while it is opened.
+            options={"max_pixels": str(MAX_PIXELS)},
             container_options={"protocol_whitelist": "file"},
         ) as container,
     ):
@@ -244,7 +260,8 @@ def _opened(path: Path) -> Iterator[InputContainer]:
         yield container
 
 
-def _video_stream(container: InputContainer) -> VideoStream | None:
+def video_stream(container: InputContainer) -> VideoStream | None:
+    """The film; a cover picture is none."""
     covers = Disposition.attached_pic | Disposition.timed_thumbnails
     for stream in container.streams.video:
         if not stream.disposition & covers:
@@ -252,26 +269,28 @@ def _video_stream(container: InputContainer) -> VideoStream | None:
     return None
 
 
-def _audio_stream(container: InputContainer) -> AudioStream | None:
+def audio_stream(container: InputContainer) -> AudioStream | None:
+    """The first sound track."""
     return container.streams.audio[0] if container.streams.audio else None
 
 
 def _require_sound(container: InputContainer, path: Path) -> AudioStream:
-    stream = _audio_stream(container)
+    stream = audio_stream(container)
     if stream is None:
         raise MediaError(f"{path}: no sound in it; choose a file with speech")
     return stream
 
 
-def _tick(stream: Stream) -> Fraction:
+def tick_of(stream: Stream) -> Fraction:
+    """Seconds per step of the stream's clock."""
     return stream.time_base or Fraction(1, 90_000)
 
 
 def _start(stream: Stream) -> Fraction:
-    return (stream.start_time or 0) * _tick(stream)
+    return (stream.start_time or 0) * tick_of(stream)
 
 
-def _origin(container: InputContainer) -> Fraction:
+def origin_of(container: InputContainer) -> Fraction:
     """The container's time zero on its own clock, seconds."""
     if not container.format.flags & _TIMES_JUMP:
         return Fraction(0)
@@ -315,38 +334,54 @@ def _decoded(
         raise error or MediaError(f"{path}: its {stream.type} holds nothing; fetch the file again")
 
 
+@dataclass(frozen=True, slots=True)
+class _Upright:
+    frame: Frame
+    turns: int  # quarter turns that it took, counter-clockwise
+    stored: av.VideoFrame  # as it was before
+
+
 def _upright_frames(
     container: InputContainer, stream: VideoStream, path: Path
-) -> Generator[tuple[Frame, int], None, None]:
-    """Upright frames at strictly rising times, each with the quarter turns that it took."""
+) -> Generator[_Upright, None, None]:
+    """Upright, deinterlaced frames at strictly rising times."""
     _check_size(path, stream.codec_context.width, stream.codec_context.height)
-    tick, origin = _tick(stream), _origin(container)
-    step = 1 / (stream.average_rate or _FALLBACK_RATE)
     size: tuple[int, int] | None = None
-    last: Fraction | None = None
+    orientation: tuple[int, bool] | None = None
+    for stored in deinterlaced(_timed_frames(container, stream, path), path):
+        # Once per stream: a frame whose side data was read refers to itself and is freed late.
+        orientation = orientation or _orientation(stored.picture)
+        picture, turns = _upright(stored.picture, orientation)
+        if size not in (None, (picture.width, picture.height)):
+            at = float(stored.time)
+            raise MediaError(f"{path}: the picture changes its size at {at:.2f} s; cut it there")
+        size = (picture.width, picture.height)
+        yield _Upright(Frame(picture=picture, time=stored.time), turns, stored.picture)
+
+
+def _timed_frames(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[Frame]:
+    """Frames as they are stored, at strictly rising times."""
+    tick, origin = tick_of(stream), origin_of(container)
+    step = 1 / (stream.average_rate or _FALLBACK_RATE)
+    last: Frame | None = None
     shift = Fraction(0)
     warned = False
-    orientation: tuple[int, bool] | None = None
     for picture in _decoded(container, stream, path):
         assert isinstance(picture, av.VideoFrame)
         _check_size(path, picture.width, picture.height)
-        usual = Fraction(0) if last is None else last + step
+        _check_opaque(path, picture, stream)
+        usual = Fraction(0) if last is None else last.time + step
         time = usual if picture.pts is None else picture.pts * tick - origin + shift
-        if last is not None and time <= last:
+        if last is not None and time <= last.time:
             if not warned:
-                _log.warning("%s: times run back at %.2f s; mended", path, last)
+                _log.warning("%s: times run back at %.2f s; mended", path, last.time)
                 warned = True
-            if last - time < _CLOCK_RESTART_S:
+            if last.time - time < _CLOCK_RESTART_S:
                 continue
             shift += usual - time
             time = usual
-        # Once per stream: a frame whose side data was read refers to itself and is freed late.
-        orientation = orientation or _orientation(picture)
-        picture, turns = _upright(picture, orientation)
-        if size not in (None, (picture.width, picture.height)):
-            raise MediaError(f"{path}: the picture changes its size at {float(time):.2f} s; cut it there")
-        size, last = (picture.width, picture.height), time
-        yield Frame(picture=picture, time=time), turns
+        last = Frame(picture=picture, time=time)
+        yield last
 
 
 def _check_size(path: Path, width: int, height: int) -> None:
@@ -354,6 +389,16 @@ def _check_size(path: Path, width: int, height: int) -> None:
         raise MediaError(
             f"{path}: its picture is {width}x{height}; scale it down to {MAX_SIDE} pixels a side"
             f" and {MAX_PIXELS // 1_000_000} million in all, or fewer"
+        )
+
+
+def _check_opaque(path: Path, picture: av.VideoFrame, stream: VideoStream) -> None:
+    # VP8 and VP9 keep the layer in a second picture that their decoders never show; only a tag tells.
+    hidden = stream.metadata.get("alpha_mode") == "1"
+    if hidden or any(part.is_alpha for part in picture.format.components):
+        raise MediaError(
+            f"{path}: its picture is see-through ({picture.format.name}, alpha); lay it over a background"
+            " first and save it without alpha"
         )
 
 
@@ -434,7 +479,7 @@ def _placed_sound(
     container: InputContainer, stream: AudioStream, path: Path, channels: int
 ) -> Iterator[tuple[Float32[np.ndarray, "{channels} n"], int]]:
     """Decoded sound at its own rate, laid where its times say: overlaps cut, gaps filled with silence."""
-    tick, origin = _tick(stream), _origin(container)
+    tick, origin = tick_of(stream), origin_of(container)
     now: Fraction | None = None  # seconds of sound handed out
     shift = Fraction(0)
     warned = False
