@@ -25,7 +25,7 @@ def fit_components(autoencoder: CompactAutoencoder, clips: list[PreparedClip], s
     patches = []
     for clip in clips:
         for index in range(0, len(clip.pictures), 12):
-            picture = recolour(clip.pictures[index : index + 1].astype(np.float32) / 255, rng)[0] * 2 - 1
+            picture = recolour(clip.pictures[index : index + 1], rng)[0] * 2 - 1
             cells = clip.mouths[index].shape[0]
             rows, columns = np.nonzero(clip.mouths[index])
             for _ in range(24):
@@ -150,8 +150,8 @@ def _cuts(
             y, x = np.round(centre).astype(int).clip(0, room) * patch
         else:
             y, x = rng.integers(0, room + 1, 2) * patch
-        cut = picture[None, y : y + side, x : x + side].astype(np.float32) / 255
+        cut = picture[None, y : y + side, x : x + side]
         if rng.random() < 0.5:
             cut = cut[:, :, ::-1]
-        cuts.append(recolour(np.ascontiguousarray(cut), rng)[0].transpose(2, 0, 1) * 2 - 1)
+        cuts.append(recolour(cut, rng)[0].transpose(2, 0, 1) * 2 - 1)
     return torch.from_numpy(np.stack(cuts).astype(np.float32))

@@ -141,7 +141,7 @@ class Batches:
             places = np.sort(rng.choice(length, frames, replace=False))
             extra = rng.integers(length, size=1)
         chosen = np.concatenate([places, extra])
-        pictures = clip.pictures[chosen].astype(np.float32) / 255
+        pictures = clip.pictures[chosen]
         masks, mouths = clip.masks[places], clip.mouths[places]
         if rng.random() < 0.5:
             pictures, masks, mouths = pictures[:, :, ::-1], masks[..., ::-1], mouths[..., ::-1]
@@ -156,14 +156,19 @@ class Batches:
 
 
 def recolour(
-    pictures: Float32[np.ndarray, "t h w 3"], rng: np.random.Generator
+    pictures: UInt8[np.ndarray, "t h w 3"], rng: np.random.Generator
 ) -> Float32[np.ndarray, "t h w 3"]:
-    """One camera and one light for the whole segment: gamma, white balance, saturation, sometimes blur."""
-    gamma, gain = rng.uniform(0.7, 1.4), rng.uniform(0.8, 1.12, 3).astype(np.float32)
-    pictures = np.clip(pictures, 1e-4, 1) ** np.float32(gamma) * gain
-    grey = pictures.mean(axis=-1, keepdims=True)
-    pictures = grey + (pictures - grey) * np.float32(rng.uniform(0.5, 1.25))
-    if rng.random() < 0.25:
-        sigma = rng.uniform(0.4, 1.3)
-        pictures = np.stack([cv2.GaussianBlur(p, (0, 0), sigma) for p in pictures])
-    return np.asarray(np.clip(pictures, 0, 1).astype(np.float32))
+    """One camera and one light for the whole segment: gamma, white balance, saturation, sometimes blur.
+
+    Returns values in 0..1.
+    """
+    gamma, gain = rng.uniform(0.7, 1.4), rng.uniform(0.8, 1.12, 3)
+    curve = (np.linspace(1e-4, 1, 256)[:, None] ** gamma * gain).astype(np.float32)
+    saturation = rng.uniform(0.5, 1.25)
+    mix = np.full((3, 3), (1 - saturation) / 3) + saturation * np.eye(3)
+    sigma = rng.uniform(0.4, 1.3) if rng.random() < 0.25 else 0.0
+    recoloured = np.empty(pictures.shape, np.float32)
+    for picture, out in zip(pictures, recoloured, strict=True):
+        seen = cv2.transform(cv2.LUT(np.ascontiguousarray(picture), curve[None]), mix)
+        out[:] = cv2.GaussianBlur(seen, (0, 0), sigma) if sigma else seen
+    return np.clip(recoloured, 0, 1, out=recoloured)
