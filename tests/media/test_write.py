@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from keysync.errors import ConfigError, MediaError
+from keysync.media.hdr import HdrLight
 from keysync.media.read import MediaInfo, probe, read_frames, read_speech, sound_format
-from keysync.media.write import VideoWriter
+from keysync.media.write import VideoWriter, require_space
 
 from .conftest import Sound, Video, picture, planes
 
@@ -109,6 +110,45 @@ def test_ten_bit_film_stays_ten_bit(tmp_path: Path, make_video: Video) -> None:
     for codec, suffix in [("hevc", ".mp4"), ("h264", ".mkv"), ("av1", ".mp4")]:
         copy(tmp_path / "in.mkv", tmp_path / f"out{suffix}", codec)
         assert probe(tmp_path / f"out{suffix}").pixel_format == "yuv420p10le"
+    with av.open(str(tmp_path / "out.mkv")) as film:  # asked for in H.264, which players show in 8 bits only
+        assert film.streams.video[0].codec_context.name == "hevc"
+
+
+def test_hdr_film_keeps_its_tags_and_the_light_of_its_screen(tmp_path: Path) -> None:
+    light = HdrLight(
+        tuple(Fraction(n, 10000) for n in (6800, 3200, 2650, 6900, 1500, 600, 3127, 3290, 50, 10_000_000)),
+        (1000, 400),
+    )
+    tags = {"color_primaries": 9, "color_trc": 16, "color_space": 9, "color_range": 1}
+    info = info_of("yuv420p10le", hdr_light=light, **tags)
+    for name in ("out.mp4", "out.mkv", "out.mov"):
+        write(tmp_path / name, info, "h264")
+        again = probe(tmp_path / name)
+        assert (again.color_primaries, again.color_trc, again.color_space, again.color_range) == (9, 16, 9, 1)
+        assert again.hdr_light == light
+        assert again.pixel_format == "yuv420p10le"
+
+
+def test_a_full_disk_is_one_line_and_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs a device that is always full")
+    monkeypatch.setattr("keysync.media.write.secrets.token_hex", lambda _: "full")
+    (tmp_path / f".out.partial-{os.getpid()}-full.mkv").symlink_to("/dev/full")
+    with pytest.raises(MediaError, match=r"out\.mkv: the disk is full; free some space"):
+        write(tmp_path / "out.mkv", info_of("yuv420p"), "ffv1", 50)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_little_space_is_said_before_any_work(tmp_path: Path) -> None:
+    require_space(tmp_path / "out.mp4", info_of("yuv420p", frames=100), "h264")
+    with pytest.raises(MediaError, match=r"may need .* GB and its disk has"):
+        require_space(tmp_path / "out.mp4", info_of("yuv420p", (16384, 4096), frames=10**9), "h264")
+
+
+@pytest.mark.parametrize("level", [float("nan"), 21.0, -91.0])
+def test_a_level_out_of_range_is_refused(tmp_path: Path, level: float) -> None:
+    with pytest.raises(ConfigError, match="keep_background_db"):
+        VideoWriter(tmp_path / "out.mp4", info_of("yuv420p"), codec="h264", keep_background_db=level)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +158,7 @@ def test_ten_bit_film_stays_ten_bit(tmp_path: Path, make_video: Video) -> None:
         ("yuv420p10le", "hevc", (65, 48), "yuv444p10le"),
         ("yuv422p", "h264", (65, 48), "yuv444p"),
         ("yuv420p", "ffv1", (65, 47), "yuv420p"),
-        ("yuv420p12le", "h264", (64, 48), "yuv420p10le"),
+        ("yuv420p12le", "h264", (64, 48), "yuv420p12le"),
         ("yuv444p", "av1", (64, 48), "yuv420p"),
         ("yuva420p", "hevc", (64, 48), "yuv420p"),
         ("rgb24", "h264", (64, 48), "yuv444p"),

@@ -24,7 +24,7 @@ class _Clock:
     time: Fraction  # seconds
     pts: int | None
     duration: int
-    time_base: Fraction
+    time_base: Fraction | None
 
 
 def deinterlaced(frames: Iterator[Frame], path: Path) -> Iterator[Frame]:
@@ -80,5 +80,6 @@ def _ready(graph: Graph, inside: deque[_Clock]) -> Iterator[Frame]:
         except (av.error.BlockingIOError, av.error.EOFError):
             return
         clock = inside.popleft()
-        picture.pts, picture.duration, picture.time_base = clock.pts, clock.duration, clock.time_base
+        picture.pts, picture.duration = clock.pts, clock.duration
+        picture.time_base = clock.time_base or Fraction(1)
         yield Frame(picture=picture, time=clock.time)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, cast
@@ -42,12 +43,16 @@ def hdr_light(picture: av.VideoFrame) -> HdrLight | None:
 
     For one frame of a film only: a frame whose side data was read refers to itself and is freed late.
     """
-    display: tuple[Fraction, ...] = ()
-    brightest = (0, 0)
     # By index: PyAV's mapping of side data cannot be walked by its own keys.
     sides = cast("Any", picture.side_data)
-    for index in range(len(sides)):
-        kind, data = sides[index].type.name, bytes(sides[index])
+    return parsed((sides[index].type.name, bytes(sides[index])) for index in range(len(sides)))
+
+
+def parsed(sides: Iterable[tuple[str, bytes]]) -> HdrLight | None:
+    """The same from the names and bytes of FFmpeg's side data."""
+    display: tuple[Fraction, ...] = ()
+    brightest = (0, 0)
+    for kind, data in sides:
         if kind == "MASTERING_DISPLAY_METADATA" and len(data) >= _PAIRS.size:
             display = _display(data)
         elif kind == "CONTENT_LIGHT_LEVEL" and len(data) >= _LIGHT.size:

@@ -3,40 +3,40 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import secrets
-from collections.abc import Generator
+import shutil
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
-from math import ceil
 from pathlib import Path
 from types import TracebackType
 from typing import cast
 
 import av
-import numpy as np
-from av.audio.stream import AudioStream
 from av.codec import Codec
 from av.codec.codec import find_best_pix_fmt_of_list
 from av.codec.context import Flags
 from av.container import OutputContainer
+from av.stream import Disposition
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
-from jaxtyping import Float32
 
 from keysync.config import VideoCodec
 from keysync.errors import ConfigError, MediaError
+from keysync.media.carry import Carried
 from keysync.media.failure import media_errors, require_target
-from keysync.media.read import MediaInfo, convert, read_sound, sound_format, sound_frame
+from keysync.media.read import MediaInfo, convert
+from keysync.media.sound import SoundTrack
 
 _log = logging.getLogger(__name__)
 
-_HIGHEST_SOUND_RATE_HZ = 48_000
-_SOUND_STEP = 4096  # samples encoded at a time
-_BIT_RATE = 192_000  # of lossy sound, per second
+_LARGE_PIXELS = 3840 * 2160
+_SHORT_LOOKAHEAD = 10  # frames; the encoders hold 30, at 8K that is 1.5 GB and more
 _FALLBACK_RATE = Fraction(25)
 _FALLBACK_TICK = Fraction(1, 90_000)
+_QUIETEST_DB, _LOUDEST_DB = -90, 20
 _HIGHEST_RATE = 240  # frames per second that every encoder takes as a hint for its rate control
 
 
@@ -50,7 +50,7 @@ class _Encoder:
 
 _ENCODERS: dict[VideoCodec, _Encoder] = {
     "h264": _Encoder("libx264", {"preset": "fast"}, 16),
-    "hevc": _Encoder("libx265", {"preset": "fast", "x265-params": "log-level=error"}, 19),
+    "hevc": _Encoder("libx265", {"preset": "fast"}, 19),
     "av1": _Encoder("libsvtav1", {"preset": "8"}, 24, 63),
     "ffv1": _Encoder("ffv1", {"level": "3", "slicecrc": "1", "g": "1"}),
 }
@@ -74,14 +74,41 @@ _CONTAINERS = {
 }
 
 
+_BITS_PER_PIXEL = {"h264": 0.3, "hevc": 0.2, "av1": 0.2, "ffv1": 10.0}  # generous, at our default quality
+
+
+def require_space(path: Path, info: MediaInfo, codec: VideoCodec, source: Path | None = None) -> None:
+    """Refuse work whose result will hardly fit on the disk of ``path``; a generous guess, no promise.
+
+    Counts the picture at our default quality and everything of ``source``, which is carried over.
+
+    Raises:
+        MediaError: less is free than that.
+        ConfigError: the folder of ``path`` does not exist.
+    """
+    frames = info.frames or 0
+    bits = frames * info.width * info.height * _BITS_PER_PIXEL[codec]
+    require_target(path)
+    with media_errors(path, "write"):
+        needed = round(bits / 8) + (source.stat().st_size if source else 0)
+        free = shutil.disk_usage(path.parent).free
+    if free < needed:
+        raise MediaError(
+            f"{path}: may need {needed / 1e9:.2f} GB and its disk has {free / 1e9:.2f} GB left;"
+            " free some space or use another disk"
+        )
+
+
 class VideoWriter:
     """Writes a hidden file beside ``path`` and renames it on a clean exit; after an error nothing is left.
 
     Size, colour tags, pixel shape and frame times stay those of the source: exact in MP4, M4V and MOV,
     to the nearest millisecond in Matroska and WebM, which know no finer clock. Pixels keep their format
-    if the encoder takes it, else the nearest one. The sound starts with the first frame, ends with the
-    last one and is silence where the speech is over; it keeps its rate (48 kHz at most) and one or two
-    channels. Memory does not grow with the length.
+    if the encoder takes it, else the nearest one. Of film with more than 8 bits, h264 makes HEVC, for
+    hardly a player shows H.264 of 10 bits; HDR keeps its tags, and with HEVC the light levels of its
+    screen. The sound starts with the first frame, ends with the last one and is silence where the speech
+    is over; it keeps its rate (48 kHz at most) and one or two channels. Memory does not grow with the
+    length.
 
     One thing is lost, with a warning: FFV1 and AV1 cannot tell the shape of their pixels, and PyAV
     cannot write it into Matroska or WebM, so there an anamorphic film plays too narrow or too wide.
@@ -95,6 +122,8 @@ class VideoWriter:
         codec: VideoCodec,
         crf: int | None = None,
         audio: Path | None = None,
+        source: Path | None = None,
+        keep_background_db: float | None = None,
     ) -> None:
         """Check what is asked; nothing is opened yet.
 
@@ -102,19 +131,31 @@ class VideoWriter:
             info: of the video whose frames will come.
             crf: quality, 0 (best) to 51, for av1 to 63; ``None`` takes the encoder's default.
             audio: any file with sound; ``None`` writes a silent film without a sound track.
+            source: a film whose other sound tracks, subtitles, fonts, chapters and titles are kept as
+                they are; ``None`` keeps none.
+            keep_background_db: how loud the first sound of ``source`` stays under ``audio``; 0 is
+                unchanged, -20 a tenth. ``None`` leaves it out. Peaks are limited, never clipped.
         Raises:
-            ConfigError: the container is unknown or cannot hold ``codec``, the crf is out of range,
-                or ``path`` cannot become a file.
+            ConfigError: the container is unknown or cannot hold ``codec``, the crf or the level is out
+                of range, or ``path`` cannot become a file.
         """
+        if keep_background_db is not None and not _QUIETEST_DB <= keep_background_db <= _LOUDEST_DB:
+            raise ConfigError(
+                f"keep_background_db is {keep_background_db}; it must be {_QUIETEST_DB} to {_LOUDEST_DB}"
+            )
+        if codec == "h264" and _deep(info):
+            _log.warning("%s: more than 8 bits a sample; written as hevc, which players show", path)
+            codec = "hevc"
         self._container = _container(path, codec)
         self._encoder = _ENCODERS[codec]
-        self._options = _quality(codec, crf)
+        self._options = _options(codec, crf, info)
         self._pixel_format = _pixel_format(info, codec)
         require_target(path)
         # The start of the name is enough: the whole could pass the 255 bytes that a name may have.
         hidden = f".{path.stem[:32]}.partial-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
         self._path, self._partial = path, path.with_name(hidden)
         self._info, self._codec, self._audio = info, codec, audio
+        self._source, self._background_db = source, keep_background_db
         self._tick = info.time_base or _FALLBACK_TICK
         self._rate = info.average_rate or _FALLBACK_RATE
         self._durations: dict[int, int] = {}  # ticks that each frame in the encoder stays, by its time
@@ -123,7 +164,8 @@ class VideoWriter:
         self._last_tick: int | None = None
         self._shift = Fraction(0)
         self._out: OutputContainer | None = None
-        self._sound: _Sound | None = None
+        self._sound: SoundTrack | None = None
+        self._carried: Carried | None = None
 
     def __enter__(self) -> VideoWriter:
         """Open everything now, so that what cannot work fails before the hours of work.
@@ -145,7 +187,11 @@ class VideoWriter:
                 self._video = self._add_video(self._out)
             if self._audio is not None:
                 codec = "flac" if self._codec == "ffv1" else self._container.sound
-                self._sound = _Sound(self._out, self._path, self._audio, codec)
+                self._sound = SoundTrack(
+                    self._out, self._path, self._audio, codec, self._source, self._background_db
+                )
+            if self._source is not None:
+                self._carried = Carried(self._source, self._out, self._path)
             with media_errors(self._path, "write"):
                 # PyAV would create the file and start the encoders only when a first packet is ready.
                 self._out.start_encoding()
@@ -184,8 +230,15 @@ class VideoWriter:
             # A decoded frame remembers its type; the encoder would take it for an order.
             picture.pict_type = PictureType.NONE
             self._mux_video(picture)
+        self._fill(time)
+
+    def _fill(self, until: Fraction) -> None:
+        """Bring everything beside the picture up to ``until``, so that no packet waits long for another."""
+        assert self._first is not None
         if self._sound is not None:
-            self._sound.fill(self._first, time)
+            self._sound.fill(self._first, until, self._shift)
+        if self._carried is not None:
+            self._carried.fill(until, self._shift)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -201,8 +254,8 @@ class VideoWriter:
             raise MediaError(f"{self._path}: no frame came to be written; give at least one")
         with media_errors(self._path, "write"):
             self._mux_video(None)
+        self._fill(self._end)
         if self._sound is not None:
-            self._sound.fill(self._first, self._end)
             self._sound.finish()
         with media_errors(self._path, "write"):
             self._opened().close()
@@ -212,6 +265,8 @@ class VideoWriter:
         """Close what is open and remove the unfinished file; after the rename there is none."""
         if self._sound is not None:
             self._sound.close()
+        if self._carried is not None:
+            self._carried.close()
         if self._out is not None:
             with suppress(av.error.FFmpegError, OSError, ValueError):  # the file goes anyway
                 self._out.close()
@@ -227,6 +282,7 @@ class VideoWriter:
         stream = cast(VideoStream, out.add_stream(self._encoder.name, rate=rate, options=self._options))
         stream.width, stream.height, stream.pix_fmt = info.width, info.height, self._pixel_format
         context = stream.codec_context
+        stream.disposition = Disposition.default
         stream.time_base = context.time_base = self._tick
         context.thread_type = "AUTO"  # by slices alone x264 compresses worse
         context.flags |= Flags.frame_duration
@@ -254,58 +310,6 @@ class VideoWriter:
             out.mux(packet)
 
 
-class _Sound:
-    """The speech at its own quality, encoded little by little as the picture goes on."""
-
-    def __init__(self, out: OutputContainer, path: Path, audio: Path, codec: str) -> None:
-        rate_hz, channels = sound_format(audio)
-        rate_hz = min(rate_hz, _HIGHEST_SOUND_RATE_HZ)
-        takes = Codec(codec, "w").audio_rates
-        self._rate_hz = rate_hz if not takes or rate_hz in takes else _HIGHEST_SOUND_RATE_HZ
-        self._channels = min(channels, 2)
-        self._out, self._path = out, path
-        self._blocks: Generator[Float32[np.ndarray, "c n"], None, None] = read_sound(
-            audio, rate_hz=self._rate_hz, channels=self._channels
-        )
-        self._ready = np.zeros((self._channels, 0), np.float32)
-        self._sent = 0  # samples encoded
-        with media_errors(path, "write"):
-            layout = "mono" if self._channels == 1 else "stereo"
-            self._stream = cast(AudioStream, out.add_stream(codec, rate=self._rate_hz, layout=layout))
-            self._stream.codec_context.time_base = Fraction(1, self._rate_hz)
-            if codec != "flac":
-                self._stream.codec_context.bit_rate = _BIT_RATE
-
-    def fill(self, first: Fraction, until: Fraction) -> None:
-        """Encode the sound up to ``until``, for a picture that starts at ``first`` (seconds)."""
-        wanted = ceil((until - first) * self._rate_hz)
-        while self._sent < wanted:
-            block = self._take(min(wanted - self._sent, _SOUND_STEP))
-            frame = sound_frame(block, self._rate_hz)
-            frame.pts = round(first * self._rate_hz) + self._sent
-            frame.time_base = Fraction(1, self._rate_hz)
-            with media_errors(self._path, "write"):
-                self._out.mux(self._stream.encode(frame))
-            self._sent += block.shape[1]
-
-    def finish(self) -> None:
-        """Encode what the encoder still holds."""
-        with media_errors(self._path, "write"):
-            self._out.mux(self._stream.encode(None))
-
-    def close(self) -> None:
-        """Close the sound file."""
-        self._blocks.close()
-
-    def _take(self, count: int) -> Float32[np.ndarray, "c n"]:
-        """The next samples, ``count`` or fewer; silence once the speech is over."""
-        while not self._ready.shape[1]:
-            block = next(self._blocks, None)
-            self._ready = np.zeros((self._channels, count), np.float32) if block is None else block
-        taken, self._ready = self._ready[:, :count], self._ready[:, count:]
-        return taken
-
-
 def _container(path: Path, codec: VideoCodec) -> _Container:
     found = _CONTAINERS.get(path.suffix.lower())
     if found is None:
@@ -317,7 +321,7 @@ def _container(path: Path, codec: VideoCodec) -> _Container:
     return found
 
 
-def _quality(codec: VideoCodec, crf: int | None) -> dict[str, str]:
+def _options(codec: VideoCodec, crf: int | None, info: MediaInfo) -> dict[str, str]:
     encoder = _ENCODERS[codec]
     if crf is None:
         crf = encoder.default_crf
@@ -325,7 +329,23 @@ def _quality(codec: VideoCodec, crf: int | None) -> dict[str, str]:
         raise ConfigError(f"crf is {crf}, but {codec} is lossless; leave crf out")
     elif not 0 <= crf <= encoder.worst_crf:
         raise ConfigError(f"crf is {crf}; for {codec} it must be 0 to {encoder.worst_crf}")
-    return encoder.options if crf is None else {**encoder.options, "crf": str(crf)}
+    options = dict(encoder.options)
+    if crf is not None:
+        options["crf"] = str(crf)
+    if codec == "hevc":
+        told = {"log-level": "error"}
+        if info.hdr_light is not None:
+            told |= info.hdr_light.x265()
+        if info.width * info.height > _LARGE_PIXELS:
+            told["rc-lookahead"] = str(_SHORT_LOOKAHEAD)
+        options["x265-params"] = ":".join(f"{name}={value}" for name, value in told.items())
+    elif codec == "h264" and info.width * info.height > _LARGE_PIXELS:
+        options["rc-lookahead"] = str(_SHORT_LOOKAHEAD)
+    return options
+
+
+def _deep(info: MediaInfo) -> bool:
+    return max(part.bits for part in av.VideoFormat(info.pixel_format).components) > 8
 
 
 def _pixel_format(info: MediaInfo, codec: VideoCodec) -> str:
@@ -359,4 +379,4 @@ def _divides(form: av.VideoFormat, info: MediaInfo) -> bool:
 
 def _film_clock_hz(tick: Fraction) -> int:
     """Steps per second in which whole ticks are exact, 1000 or more."""
-    return tick.denominator * ceil(Fraction(1000, tick.denominator))
+    return tick.denominator * math.ceil(Fraction(1000, tick.denominator))
