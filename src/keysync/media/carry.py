@@ -63,6 +63,12 @@ class Carried:
         try:
             container = self._open.enter_context(opened(source))
             self._origin = origin_of(container)
+            # Sound before zero is the run-in of its decoder. Matroska must know its length beforehand, else
+            # it moves the whole film; only another Matroska file says it.
+            matroska = {"matroska", "webm"}
+            self._may_run_in = out.format.name not in matroska or bool(
+                matroska & set(container.format.name.split(","))
+            )
             self._choose(container)
             with media_errors(path, "write"):
                 titles = {key.lower(): text for key, text in container.metadata.items()}
@@ -141,8 +147,7 @@ class Carried:
         dts = round((_time(packet, packet.dts) + shift) / tick)
         pts = dts if packet.pts is None else round((_time(packet, packet.pts) + shift) / tick)
         length = round(_time(packet, packet.duration) / tick)
-        # No subtitle can be shown before zero; sound may start there, it is the run-in of its decoder.
-        if copy.stream.type != "audio" and pts < 0:
+        if pts < 0 and not (copy.stream.type == "audio" and self._may_run_in):
             return
         if copy.last is not None:
             dts = max(dts, copy.last + 1)  # rounding may bring two to one step

@@ -25,13 +25,14 @@ class _Clock:
     pts: int | None
     duration: int
     time_base: Fraction | None
+    interlaced: bool
 
 
-def deinterlaced(frames: Iterator[Frame], path: Path) -> Iterator[Frame]:
+def deinterlaced(frames: Iterator[Frame], path: Path) -> Iterator[tuple[Frame, bool]]:
     """``frames`` with both fields of each interlaced one brought to one moment; others pass as they are.
 
     Number and times of the frames stay. The work is done by FFmpeg's motion-adaptive filter bwdif, which
-    looks one frame ahead.
+    looks one frame ahead. With each frame goes whether it was interlaced.
     """
     graph: Graph | None = None
     inside: deque[_Clock] = deque()  # of the frames in the filter
@@ -41,9 +42,11 @@ def deinterlaced(frames: Iterator[Frame], path: Path) -> Iterator[Frame]:
             _log.warning("%s: is interlaced; it is deinterlaced and stays so in the output", path)
             graph = _graph(picture)
         if graph is None:
-            yield frame
+            yield frame, picture.interlaced_frame
             continue
-        inside.append(_Clock(frame.time, picture.pts, picture.duration, picture.time_base))
+        inside.append(
+            _Clock(frame.time, picture.pts, picture.duration, picture.time_base, picture.interlaced_frame)
+        )
         # Numbers instead of times: the filter halves its clock, and times need not fit into it.
         picture.pts, picture.time_base = number, Fraction(1)
         graph.push(picture)
@@ -73,7 +76,7 @@ def _graph(picture: av.VideoFrame) -> Graph:
     return graph
 
 
-def _ready(graph: Graph, inside: deque[_Clock]) -> Iterator[Frame]:
+def _ready(graph: Graph, inside: deque[_Clock]) -> Iterator[tuple[Frame, bool]]:
     while True:
         try:
             picture = graph.vpull()
@@ -82,4 +85,4 @@ def _ready(graph: Graph, inside: deque[_Clock]) -> Iterator[Frame]:
         clock = inside.popleft()
         picture.pts, picture.duration = clock.pts, clock.duration
         picture.time_base = clock.time_base or Fraction(1)
-        yield Frame(picture=picture, time=clock.time)
+        yield Frame(picture=picture, time=clock.time), clock.interlaced

@@ -121,7 +121,7 @@ def probe(path: Path) -> MediaInfo:
             color_space=int(picture.colorspace),
             color_range=int(picture.color_range),
             hdr_light=hdr_light(stored),
-            interlaced=stored.interlaced_frame,
+            interlaced=first.interlaced,
             sample_aspect_ratio=1 / aspect if aspect and turns % 2 else aspect,
             **sound,
         )
@@ -338,7 +338,8 @@ def _decoded(
 class _Upright:
     frame: Frame
     turns: int  # quarter turns that it took, counter-clockwise
-    stored: av.VideoFrame  # as it was before
+    stored: av.VideoFrame  # as it was before it was turned
+    interlaced: bool  # before that
 
 
 def _upright_frames(
@@ -348,7 +349,7 @@ def _upright_frames(
     _check_size(path, stream.codec_context.width, stream.codec_context.height)
     size: tuple[int, int] | None = None
     orientation: tuple[int, bool] | None = None
-    for stored in deinterlaced(_timed_frames(container, stream, path), path):
+    for stored, interlaced in deinterlaced(_timed_frames(container, stream, path), path):
         # Once per stream: a frame whose side data was read refers to itself and is freed late.
         orientation = orientation or _orientation(stored.picture)
         picture, turns = _upright(stored.picture, orientation)
@@ -356,7 +357,7 @@ def _upright_frames(
             at = float(stored.time)
             raise MediaError(f"{path}: the picture changes its size at {at:.2f} s; cut it there")
         size = (picture.width, picture.height)
-        yield _Upright(Frame(picture=picture, time=stored.time), turns, stored.picture)
+        yield _Upright(Frame(picture=picture, time=stored.time), turns, stored.picture, interlaced)
 
 
 def _timed_frames(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[Frame]:
