@@ -1,0 +1,182 @@
+"""Damaged films through the reader: no crash, no hang, no surprise, under 1 GB.
+
+    python benchmarks/fuzz.py [COUNT]
+
+COUNT (default 500) damages, drawn by seed: bytes changed, or the end cut off, in one of five small films.
+Each is probed and read to its end, picture and sound, in a process whose memory ends at 1 GB. Prints how
+often each outcome came; ends with 1 after a crash, a hang or an exception that is none of ours. About
+3 minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import collections
+import re
+import select
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+SOURCE = Path(__file__).parents[1] / "src" / "keysync"
+LIMIT_S = 20  # of one damaged film
+MEMORY_BYTES = 1_000_000_000
+
+# The package's own first module would load torch, which alone needs more address space than the limit.
+_WORKER = """
+import logging, resource, sys, types
+from pathlib import Path
+package = types.ModuleType("keysync")
+package.__path__ = [sys.argv[1]]
+sys.modules["keysync"] = package
+from keysync.errors import MediaError
+from keysync.media.read import probe, read_frames, read_speech
+limit = int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+logging.disable()
+for line in sys.stdin:
+    path = Path(line.rstrip("\\n"))
+    said = []
+    for name, read in (
+        ("probe", probe),
+        ("frames", lambda path: sum(1 for _ in read_frames(path))),
+        ("speech", lambda path: read_speech(path).close()),
+    ):
+        try:
+            read(path)
+            said.append(name + " read")
+        except MediaError as error:
+            memory = "not enough memory" in str(error)
+            said.append(name + (" refused: memory" if memory else " refused"))
+            assert "\\n" not in str(error)
+        except Exception as error:
+            said.append(f"{name} SURPRISE {type(error).__name__}: {error}")
+    print(" | ".join(said).replace("\\n", " "), flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Seed:
+    """A small healthy film."""
+
+    name: str
+    codec: str
+    pixels: str = "yuv420p"
+    sound: str = "aac"
+
+
+SEEDS = [
+    Seed("h264.mp4", "libx264"),
+    Seed("ffv1.mkv", "ffv1", "yuv420p10le", "flac"),
+    Seed("mpeg4.avi", "mpeg4", sound="pcm_s16le"),
+    Seed("vp9.webm", "libvpx-vp9", sound="libopus"),
+    Seed("mpeg2.ts", "mpeg2video", sound="mp2"),
+]
+
+
+def make(seed: Seed, path: Path) -> bytes:
+    """Half a second of moving stripes and a tone."""
+    with av.open(str(path), "w") as out:
+        video = out.add_stream(seed.codec, rate=25)
+        video.width, video.height, video.pix_fmt = 96, 80, seed.pixels
+        sound = out.add_stream(seed.sound, rate=48_000, layout="stereo")
+        for index in range(12):
+            stripes = np.add.outer(np.arange(80), np.arange(96) * 3) + index * 8
+            picture = np.repeat((stripes % 256).astype(np.uint8)[..., None], 3, axis=2)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=seed.pixels)
+            frame.pts = index
+            out.mux(video.encode(frame))
+        tone = (0.3 * np.sin(np.arange(24_000) / 20)).astype(np.float32)
+        block = av.AudioFrame.from_ndarray(np.stack([tone, tone]), "fltp", "stereo")
+        block.sample_rate, block.pts, block.time_base = 48_000, 0, Fraction(1, 48_000)
+        resampled = av.AudioResampler(sound.format.name, "stereo", 48_000, sound.frame_size or None)
+        for part in (*resampled.resample(block), *resampled.resample(None)):
+            out.mux(sound.encode(part))
+        out.mux(video.encode(None))
+        out.mux(sound.encode(None))
+    return path.read_bytes()
+
+
+def damaged(data: bytes, rng: np.random.Generator) -> bytes:
+    """One in four times cut short, else up to 32 bytes changed, half of the times near the start."""
+    if rng.random() < 0.25:
+        return data[: rng.integers(len(data))]
+    out = bytearray(data)
+    reach = min(len(data), 2048) if rng.random() < 0.5 else len(data)
+    for place in rng.integers(0, reach, rng.integers(1, 33)):
+        out[place] ^= int(rng.integers(1, 256))
+    return bytes(out)
+
+
+class Worker:
+    """A reader in a process of its own."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _WORKER, str(SOURCE), str(MEMORY_BYTES)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def read(self, path: Path) -> str:
+        """What came of ``path``; after a CRASH or a HANG the process is gone."""
+        assert self._process.stdin
+        assert self._process.stdout
+        print(path, file=self._process.stdin, flush=True)
+        if not select.select([self._process.stdout], [], [], LIMIT_S)[0]:
+            self.close()
+            return "HANG"
+        line = self._process.stdout.readline().strip()
+        if not line:
+            self.close()
+            return f"CRASH {self._process.returncode}"
+        return line
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 500
+    outcomes: collections.Counter[str] = collections.Counter()
+    bad = []
+    worker = Worker()
+    with tempfile.TemporaryDirectory() as folder:
+        healthy = [make(seed, Path(folder) / seed.name) for seed in SEEDS]
+        for seed in SEEDS:
+            outcome = worker.read(Path(folder) / seed.name)
+            if outcome != "probe read | frames read | speech read":
+                bad.append(f"{seed.name} undamaged: {outcome}")
+        for number in range(count):
+            rng = np.random.default_rng(number)
+            which = int(rng.integers(len(SEEDS)))
+            path = Path(folder) / f"{number}-{SEEDS[which].name}"
+            path.write_bytes(damaged(healthy[which], rng))
+            outcome = worker.read(path)
+            path.unlink()
+            for part in outcome.split(" | "):
+                outcomes[part] += 1
+            if re.search("SURPRISE|HANG|CRASH", outcome):
+                bad.append(f"damage {number} of {SEEDS[which].name}: {outcome}")
+            if re.search("HANG|CRASH", outcome):
+                worker = Worker()
+    worker.close()
+    print("| outcome | times |\n|---|---|")
+    for outcome, times in sorted(outcomes.items()):
+        print(f"| {outcome} | {times} |")
+    print(*bad, f"{len(bad)} of {count} failed", sep="\n")
+    sys.exit(1 if bad else 0)
+
+
+if __name__ == "__main__":
+    main()
