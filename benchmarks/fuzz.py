@@ -22,6 +22,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container.core import Flags as ContainerFlags
 
 SOURCE = Path(__file__).parents[1] / "src" / "keysync"
 LIMIT_S = 20  # of one damaged film
@@ -83,6 +84,7 @@ SEEDS = [
 def make(seed: Seed, path: Path) -> bytes:
     """Half a second of moving stripes and a tone."""
     with av.open(str(path), "w") as out:
+        out.flags |= ContainerFlags.bitexact.value  # no random numbers: the same damage each time
         video = out.add_stream(seed.codec, rate=25)
         video.width, video.height, video.pix_fmt = 96, 80, seed.pixels
         sound = out.add_stream(seed.sound, rate=48_000, layout="stereo")

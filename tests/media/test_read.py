@@ -317,3 +317,34 @@ def test_full_range_keeps_its_values_under_the_plain_name() -> None:
     plain = convert(full, "yuv420p")
     assert plain.color_range == 2
     assert all(np.array_equal(a, b) for a, b in zip(planes(plain), planes(full), strict=True))
+
+
+def test_streams_coded_in_an_unknown_way_are_said_to_be(tmp_path: Path, make_video: Video) -> None:
+    path = tmp_path / "film.mkv"
+    make_video(path, sound=np.full((1, 1600), 0.5, np.float32))
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"A_FLAC", b"A_XXXX"))
+    assert not probe(path).has_audio
+    assert len(list(read_frames(path))) == 6
+    with pytest.raises(MediaError, match="audio is coded in an unknown way"):
+        read_speech(path)
+    path.write_bytes(data.replace(b"V_FFV1", b"V_XXXX"))
+    for reader in (probe, lambda path: next(read_frames(path))):
+        with pytest.raises(MediaError, match="video is coded in an unknown way"):
+            reader(path)
+
+
+@pytest.mark.parametrize("name", ["film.mkv", "film.webm"])
+def test_see_through_film_is_refused(tmp_path: Path, make_video: Video, name: str) -> None:
+    if name == "film.mkv":
+        make_video(tmp_path / name, pixel_format="yuva420p")
+    else:  # its decoder shows a plain picture; a tag tells
+        with av.open(str(tmp_path / name), "w") as out:
+            stream = out.add_stream("libvpx-vp9", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuva420p"
+            stream.metadata["alpha_mode"] = "1"
+            out.mux(stream.encode(picture("yuva420p", (64, 48), 0)))
+            out.mux(stream.encode(None))
+    for reader in (probe, lambda path: next(read_frames(path))):
+        with pytest.raises(MediaError, match="see-through"):
+            reader(tmp_path / name)

@@ -88,7 +88,7 @@ def probe(path: Path) -> MediaInfo:
             raise MediaError(f"{path}: holds neither picture nor sound; choose a video or a sound file")
         duration = None if container.duration is None else Fraction(container.duration, 1_000_000)
         sound: dict[str, Any] = {}
-        if audio is not None:
+        if audio is not None and audio.codec_context is not None:
             sound = {
                 "has_audio": True,
                 "audio_rate_hz": audio.codec_context.sample_rate,
@@ -278,7 +278,13 @@ def _require_sound(container: InputContainer, path: Path) -> AudioStream:
     stream = audio_stream(container)
     if stream is None:
         raise MediaError(f"{path}: no sound in it; choose a file with speech")
+    _require_decoder(stream, path)
     return stream
+
+
+def _require_decoder(stream: Stream, path: Path) -> None:
+    if stream.codec_context is None:
+        raise MediaError(f"{path}: its {stream.type} is coded in an unknown way; convert it to an .mp4")
 
 
 def tick_of(stream: Stream) -> Fraction:
@@ -302,8 +308,6 @@ def _decoded(
     container: InputContainer, stream: VideoStream | AudioStream, path: Path
 ) -> Iterator[av.VideoFrame | av.AudioFrame]:
     """What can be decoded of a stream; the rest is left out with one warning."""
-    if stream.codec_context is None:
-        raise MediaError(f"{path}: its {stream.type} is coded in an unknown way; convert it to an .mp4")
     # Refused by the decoder itself, so that a picture that grows half-way is never allocated.
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     stream.codec_context.thread_type = "AUTO"
@@ -346,6 +350,7 @@ def _upright_frames(
     container: InputContainer, stream: VideoStream, path: Path
 ) -> Generator[_Upright, None, None]:
     """Upright, deinterlaced frames at strictly rising times."""
+    _require_decoder(stream, path)
     _check_size(path, stream.codec_context.width, stream.codec_context.height)
     size: tuple[int, int] | None = None
     orientation: tuple[int, bool] | None = None
@@ -395,7 +400,8 @@ def _check_size(path: Path, width: int, height: int) -> None:
 
 def _check_opaque(path: Path, picture: av.VideoFrame, stream: VideoStream) -> None:
     # VP8 and VP9 keep the layer in a second picture that their decoders never show; only a tag tells.
-    hidden = stream.metadata.get("alpha_mode") == "1"
+    # Muxers write it in small letters and in capitals.
+    hidden = any(key.lower() == "alpha_mode" and said == "1" for key, said in stream.metadata.items())
     if hidden or any(part.is_alpha for part in picture.format.components):
         raise MediaError(
             f"{path}: its picture is see-through ({picture.format.name}, alpha); lay it over a background"
