@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -58,7 +58,7 @@ class Cmmd(LearnedMetric):
         return CLIPVisionModelWithProjection(config)
 
     @classmethod
-    def load(cls, device: str) -> Self:
+    def load(cls, device: str) -> Cmmd:
         return cls(CLIP.load(cls.build(), unused=_UNUSED).to(device))
 
     def add(

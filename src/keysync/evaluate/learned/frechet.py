@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -80,7 +80,7 @@ class Fid(_FrechetMetric):
         return Inception()
 
     @classmethod
-    def load(cls, device: str) -> Self:
+    def load(cls, device: str) -> Fid:
         return cls(INCEPTION.load(cls.build(), unused=("fc.",)).to(device))
 
     def _features(self, frames: UInt8[np.ndarray, "t h w 3"]) -> Float[np.ndarray, "t dim"]:
@@ -114,7 +114,7 @@ class Fvd(_FrechetMetric):
         return I3d()
 
     @classmethod
-    def load(cls, device: str) -> Self:
+    def load(cls, device: str) -> Fvd:
         return cls(I3D.load(cls.build()).to(device))
 
     def _features(self, frames: UInt8[np.ndarray, "t h w 3"]) -> Float[np.ndarray, "n 400"]:

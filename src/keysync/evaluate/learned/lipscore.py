@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -49,7 +49,7 @@ class LipScore(ClipMetric):
         return AvsrEncoder()
 
     @classmethod
-    def load(cls, device: str) -> Self:
+    def load(cls, device: str) -> LipScore:
         network = ENCODER.load(cls.build(), unused=("decoder.", "ctc."), rename=_current_name)
         return cls(network.to(device), _read_mean_face())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -97,7 +97,7 @@ class Lpips(ClipMetric):
         return AlexNet(), LinearHeads()
 
     @classmethod
-    def load(cls, device: str) -> Self:
+    def load(cls, device: str) -> Lpips:
         backbone, heads = cls.build()
         loaded = BACKBONE.load(backbone, unused=("classifier.",)), HEADS.load(heads)
         return cls(loaded[0].to(device), loaded[1].to(device))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -113,7 +113,7 @@ class _SyncMetric(ClipMetric):
         self._scorer = scorer
 
     @classmethod
-    def load(cls, device: str) -> Self:
+    def load(cls, device: str) -> _SyncMetric:
         return cls(load_scorer(device))
 
     def _sync(
@@ -131,8 +131,8 @@ class _SyncMetric(ClipMetric):
 class LseC(_SyncMetric):
     """SyncNet confidence, 0 and up; higher is better.
 
-    Misleads: a generator that was trained against SyncNet can outscore real video. Only the generated video and
-    the speech are looked at, ``ref`` is not.
+    Misleads: a generator that was trained against SyncNet can outscore real video. Only the generated
+    video and the speech are looked at, ``ref`` is not.
     """
 
     higher_is_better: ClassVar[bool] = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ class LearnedMetric(ABC):
 
     @classmethod
     @abstractmethod
-    def load(cls, device: str) -> Self:
+    def load(cls, device: str) -> LearnedMetric:
         """The metric with its network on ``device``, no clip added yet.
 
         Raises:

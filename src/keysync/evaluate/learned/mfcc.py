@@ -30,7 +30,7 @@ def mfcc(samples: Float32[np.ndarray, " n"]) -> Float32[np.ndarray, "13 frames"]
     bands = np.log(_no_zero(power @ _filters().T))
     order = np.arange(COEFFICIENTS)
     cosine = np.cos(np.pi * order.reshape(-1, 1) * (np.arange(_BANDS) + 0.5) / _BANDS)
-    scale = np.where(order == 0, np.sqrt(1 / _BANDS), np.sqrt(2 / _BANDS))
+    scale = np.sqrt(np.minimum(order + 1, 2) / _BANDS)
     lift = 1 + _LIFTER / 2 * np.sin(np.pi * order / _LIFTER)
     cepstrum = bands @ (cosine * (scale * lift).reshape(-1, 1)).T
     cepstrum[:, 0] = np.log(_no_zero(power.sum(axis=1)))

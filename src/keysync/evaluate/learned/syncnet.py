@@ -50,7 +50,7 @@ class SyncNet(nn.Module):
         )
         self.netfclip = _head(e, out)
 
-    def lips(self, frames: Float[Tensor, "frame 3 224 224"]) -> Float[Tensor, "{frame-4} dim"]:
+    def lips(self, frames: Float[Tensor, "frame 3 224 224"]) -> Float[Tensor, "frame-4 dim"]:
         """One vector for every five frames in a row; BGR, 0 to 255."""
         # The convolutions over time are not padded, so a stretch gives all its windows in one pass.
         starts = range(0, len(frames) - FRAMES + 1, _BATCH)

@@ -59,28 +59,6 @@ class WeightFile:
                 )
         return path
 
-    def read(self) -> dict[str, Tensor]:
-        """The weights in it, on the CPU.
-
-        Raises:
-            CheckpointError: missing, altered, damaged, or it holds anything but plain weights. Code inside
-                a file is never run.
-        """
-        path = self.path()
-        if path.suffix == ".safetensors":
-            return load_safetensors(path)
-        try:
-            content: Any = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
-            reason = (str(error).strip().splitlines() or ["no message"])[0]
-            raise CheckpointError(
-                f"{path}: not readable as plain weights ({reason}); use the published file, "
-                "or a .safetensors copy"
-            ) from error
-        if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-            raise CheckpointError(f"{path}: holds no table of weights; use the published file")
-        return {str(name): weight for name, weight in content.items()}
-
     def load(
         self,
         network: Network,
@@ -94,18 +72,35 @@ class WeightFile:
             unused: prefixes of the parts of the file that the metric has no use for.
             rename: name in the file -> name in the network, where a file exists in two spellings.
         Raises:
-            CheckpointError: as ``read``, or a weight is missing, left over or of another shape.
+            CheckpointError: the file is missing, altered, damaged or holds anything but plain weights, or a
+                weight is missing, left over or of another shape. Code inside a file is never run.
         """
-        state = {rename(name): weight for name, weight in self.read().items()}
+        path = self.path()
+        state = {rename(name): weight for name, weight in _read(path).items()}
         state = {name: weight for name, weight in state.items() if not name.startswith(unused)}
         for name, value in network.state_dict().items():
             # A counter of training steps that measuring does not read; files from before 2018 lack it.
             if name.endswith("num_batches_tracked"):
                 state.setdefault(name, value)
-        load_into(network, state, self.path())
+        load_into(network, state, path)
         return network.eval().requires_grad_(False)
 
 
 def _folders() -> list[Path]:
     own = os.environ.get("KEYSYNC_MODELS")
     return [*([Path(own)] if own else []), cache_folder()]
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        return load_safetensors(path)
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        reason = (str(error).strip().splitlines() or ["no message"])[0]
+        raise CheckpointError(
+            f"{path}: not readable as plain weights ({reason}); use the published file, or a .safetensors copy"
+        ) from error
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(f"{path}: holds no table of weights; use the published file")
+    return {str(name): weight for name, weight in content.items()}
