@@ -14,8 +14,8 @@ import pytest
 
 from keysync.errors import ConfigError
 from keysync.synthetic.head import head_model
-from keysync.synthetic.make import ClipPlan, DrawnClip, draw_clip, make_clip, plan_clips
-from keysync.synthetic.person import Person, draw_person, draw_scene, picture, place_camera, pose
+from keysync.synthetic.make import ClipPlan, DrawnClip, draw_clip, make_clip, plan_clips, read_mask
+from keysync.synthetic.person import Drawing, Person, draw_person, draw_scene, picture, place_camera, pose
 from keysync.synthetic.rasterise import draw_visible
 
 PLAN = ClipPlan(split="train", identity=7, voice=7, text=7, scene=7, motion=7, size=(128, 128), seconds=0.6)
@@ -85,11 +85,12 @@ def test_sound_frames_and_labels_are_of_one_length() -> None:
 
 
 def test_every_closure_is_seen_closed_at_any_frame_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    blank = np.zeros((32, 32, 3), np.float32)
+    share = np.zeros((384, 384), np.uint8)
+    blank = Drawing(np.zeros((384, 384, 3), np.float32), share, share, np.ones(68, bool))
     monkeypatch.setattr("keysync.synthetic.make.picture", lambda *_: blank)  # labels need no picture
     checked = 0
     for text, fps in ((1, Fraction(25)), (2, Fraction(30000, 1001)), (3, Fraction(12))):
-        labels = draw_clip(replace(PLAN, text=text, fps=fps, seconds=3.0)).labels
+        labels = draw_clip(replace(PLAN, size=(384, 384), text=text, fps=fps, seconds=3.0)).labels
         times_s = np.arange(len(labels.mouth)) / float(fps)
         gaps = labels.mouth[:, 0]
         for name, start_s, end_s in zip(
@@ -132,7 +133,8 @@ def test_a_face_fills_the_frame_by_its_margin(person: Person) -> None:
 def test_pictures_are_srgb_between_0_and_1(person: Person) -> None:
     scene = draw_scene(np.random.default_rng(3))
     camera = place_camera(scene, person, (64, 64), "head")
-    drawn = picture(person, pose(person, np.zeros(57, np.float32), scene.pose, np.zeros(3)), scene, camera)
+    drawing = picture(person, pose(person, np.zeros(57, np.float32), scene.pose, np.zeros(3)), scene, camera)
+    drawn = drawing.srgb
     assert drawn.min() >= 0
     assert drawn.max() <= 1
     assert drawn.std() > 0.02
@@ -152,3 +154,69 @@ def test_a_plan_without_a_frame_is_refused() -> None:
         replace(PLAN, seconds=0.01)
     with pytest.raises(ConfigError, match="even"):
         replace(PLAN, size=(127, 128))
+
+
+@pytest.fixture(scope="module")
+def occluded() -> DrawnClip:
+    return draw_clip(replace(PLAN, occluder=3))
+
+
+def test_a_clip_without_its_occluder_is_the_plain_clip(clip: DrawnClip, occluded: DrawnClip) -> None:
+    assert occluded.clean is not None
+    assert occluded.clean.tobytes() == clip.frames.tobytes()
+    assert clip.clean is None
+    assert clip.masks.occluder is None
+    np.testing.assert_array_equal(occluded.labels.landmarks68, clip.labels.landmarks68)
+    again = draw_clip(replace(PLAN, occluder=3))
+    assert again.frames.tobytes() == occluded.frames.tobytes()
+
+
+def test_frames_change_where_the_occluder_is_and_hide_landmarks_there() -> None:
+    hidden, changed = 0, 0
+    for number in range(4):
+        drawn = draw_clip(replace(PLAN, occluder=number, seconds=0.4, size=(96, 96)))
+        alpha, clean = drawn.masks.occluder, drawn.clean
+        assert alpha is not None
+        assert clean is not None
+        difference = np.abs(drawn.frames.astype(int) - clean).max(-1)
+        changed += int((difference[alpha > 250] > 12).sum())
+        column, row = np.clip(drawn.labels.landmarks68.astype(int), 0, 95).transpose(2, 0, 1)
+        for index in range(len(alpha)):
+            under = alpha[index][row[index], column[index]] >= 128
+            assert not drawn.labels.landmarks68_visible[index][under].any()
+            hidden += int(under.sum())
+    assert hidden > 0
+    assert changed > 100
+
+
+def test_matte_holds_the_face_and_the_mouth_area_its_lips(clip: DrawnClip) -> None:
+    matte, area = clip.masks.matte, clip.masks.mouth_area
+    assert matte.max() == 255
+    assert matte.min() == 0  # there is background
+    assert (area <= matte.astype(int) + 1).all()
+    for index, points in enumerate(clip.labels.landmarks68):
+        eyes, lips = points[36:48].mean(axis=0).astype(int), points[60:68].mean(axis=0).astype(int)
+        assert matte[index, eyes[1], eyes[0]] == 255
+        assert area[index, eyes[1], eyes[0]] == 0
+        assert area[index, lips[1], lips[0]] == 255
+    assert clip.labels.landmarks68_visible[:, 48:].mean() > 0.9
+
+
+def test_masks_are_read_as_they_were_drawn(tmp_path: Path) -> None:
+    plan = replace(PLAN, seconds=0.2, occluder=3)
+    make_clip(plan, tmp_path / "00000")
+    drawn = draw_clip(plan)
+    assert drawn.masks.occluder is not None
+    for name in ("matte", "mouth_area", "occluder"):
+        np.testing.assert_array_equal(
+            read_mask(tmp_path / "00000" / f"{name}.mkv"), getattr(drawn.masks, name)
+        )
+    assert (tmp_path / "00000" / "clean.mp4").exists()
+
+
+def test_occluders_vary_alone_and_are_off_unless_asked_for() -> None:
+    plain, other = plan_clips(1, seed=1, split="train"), plan_clips(1, seed=1, split="train", occluders=True)
+    assert plain[0].occluder is None
+    assert replace(other[0], occluder=None) == plain[0]
+    test = plan_clips(1, seed=1, split="test", occluders=True)[0]
+    assert test.rng("occluder").random() != other[0].rng("occluder").random()

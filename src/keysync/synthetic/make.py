@@ -7,6 +7,8 @@ writes one folder per clip, ``OUT/00000`` and so on, and skips those that are al
 * ``clip.mp4``: H.264, no sound (AAC would delay it)
 * ``clip.wav``: 16 kHz, mono, 16 bit; sample 0 is heard when frame 0 is seen
 * ``labels.npz``: the fields of ``Labels``; ``T`` frames, ``P`` phones
+* ``matte.mkv``, ``mouth_area.mkv``: person against background, lower face; lossless (FFV1), ``read_mask``
+* ``occluder.mkv``, ``clean.mp4``: only of clips with an occluder: its alpha, and the clip without it
 * ``meta.json``: the plan, voice, text, version of the generator
 
 Everything random comes from ``default_rng([split, kind, index])``, so any clip can be made again alone,
@@ -16,6 +18,7 @@ and identity, voice, text, scene and motion vary independently.
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 import json
 import math
@@ -35,13 +38,14 @@ import av
 import cv2
 import numpy as np
 from av.video.reformatter import Colorspace
-from jaxtyping import Float16, Float32, UInt8
+from jaxtyping import Bool, Float16, Float32, UInt8
 
 from keysync.errors import ConfigError
 from keysync.synthetic.articulate import Mouth, articulate
 from keysync.synthetic.behave import behave, merge
-from keysync.synthetic.camera import FRAMINGS, expose
+from keysync.synthetic.camera import FRAMINGS, Camera, expose
 from keysync.synthetic.head import head_model, lip_gap, mouth_width, seal_lips
+from keysync.synthetic.occlude import FACE_CM, Occluder, draw_occluder, mouth_and_size, overlay
 from keysync.synthetic.person import (
     Person,
     Scene,
@@ -53,11 +57,12 @@ from keysync.synthetic.person import (
     protrusion,
 )
 from keysync.synthetic.speech import RATE_HZ, TEST_VOICES, TRAIN_VOICES, Phone, Utterance, speak
+from keysync.synthetic.surface import Lamp
 from keysync.synthetic.text import sentence
 
 VERSION = 2  # of the generator: the same plan gives the same frames within one version
 _SPLITS = ("train", "test")
-_KINDS = ("identity", "voice", "text", "scene", "motion")
+_KINDS = ("identity", "voice", "text", "scene", "motion", "occluder")  # append only: places are seeds
 _OVERSAMPLE = 1.25  # samples per pixel along each side: smoother edges for a third more time
 _WORDS_PER_SECOND = 3.5  # a little more than anyone says, so that speech fills the clip
 _FADE_S = 0.02
@@ -80,6 +85,7 @@ class ClipPlan:
     seconds: float = 3.2
     fps: Fraction = Fraction(25)
     framing: str = "face"
+    occluder: int | None = None  # None: nothing in front
 
     def __post_init__(self) -> None:
         if self.split not in _SPLITS:
@@ -97,7 +103,7 @@ class ClipPlan:
         return math.floor(self.seconds * self.fps + 1e-9)
 
     def rng(self, kind: str) -> np.random.Generator:
-        """A generator for one of identity, voice, text, scene, motion."""
+        """A generator for one of identity, voice, text, scene, motion, occluder (when there is one)."""
         return np.random.default_rng([_SPLITS.index(self.split), _KINDS.index(kind), getattr(self, kind)])
 
 
@@ -109,9 +115,20 @@ class Labels:
     mouth: Float32[np.ndarray, "t 6"]  # MOUTH_COLUMNS; gap is signed and vertical, protrusion against rest
     weights: Float16[np.ndarray, "t 57"]  # in the order of ``HeadModel.names``
     pose: Float32[np.ndarray, "t 6"]  # pitch, yaw, roll in degrees, shift x, y, z in cm; scene included
+    landmarks68_visible: Bool[np.ndarray, "t 68"]  # nothing in front: neither person nor occluder
+    camera: Float32[np.ndarray, " 4"]  # focal length in frame heights; its x, y and distance, cm
     phone_names: np.ndarray  # p names
     phone_starts_s: Float32[np.ndarray, " p"]
     phone_ends_s: Float32[np.ndarray, " p"]
+
+
+@dataclass(frozen=True, slots=True)
+class Masks:
+    """Shares of every pixel, 255 is all of it."""
+
+    matte: UInt8[np.ndarray, "t h w"]  # person, with or without an occluder in front
+    mouth_area: UInt8[np.ndarray, "t h w"]  # lower face, the same
+    occluder: UInt8[np.ndarray, "t h w"] | None  # exact alpha; None: nothing in front
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +141,8 @@ class DrawnClip:
     labels: Labels
     voice: str
     text: str
+    masks: Masks
+    clean: UInt8[np.ndarray, "t h w 3"] | None  # the same frames without the occluder, if there is one
 
 
 def draw_clip(plan: ClipPlan) -> DrawnClip:
@@ -138,24 +157,32 @@ def draw_clip(plan: ClipPlan) -> DrawnClip:
     scene_rng = plan.rng("scene")
     scene = draw_scene(scene_rng)
     motion = motion + scene.pose.astype(np.float32)
-    frames, landmarks, measures = [], [], []
-    for shot in _shoot(plan, person, scene, scene_rng, mouth, weights, motion, shift):
-        frames.append(shot.frame)
-        landmarks.append(shot.landmarks)
-        measures.append(shot.measures)
+    shots = list(_shoot(plan, person, scene, scene_rng, mouth, weights, motion, shift))
     times_s = np.arange(plan.frame_count) / float(plan.fps)
     held = [_at(curve, mouth, times_s) for curve in (mouth.closure, mouth.tuck)]
     jaw = _at(weights[:, head_model().names.index("jawOpen")], mouth, times_s)
     labels = Labels(
-        landmarks68=np.stack(landmarks),
-        mouth=np.concatenate([np.array(measures), np.stack([jaw, *held], axis=1)], axis=1).astype(np.float32),
+        landmarks68=np.stack([shot.landmarks for shot in shots]),
+        mouth=np.concatenate(
+            [np.array([shot.measures for shot in shots]), np.stack([jaw, *held], axis=1)], axis=1
+        ).astype(np.float32),
         weights=_at(weights, mouth, times_s).astype(np.float16),
         pose=np.concatenate([_at(motion, mouth, times_s), _at(shift, mouth, times_s)], axis=1),
+        landmarks68_visible=np.stack([shot.visible for shot in shots]),
+        camera=_camera_label(place_camera(scene, person, plan.size, plan.framing)),
         phone_names=np.array([phone.name for phone in utterance.phones]),
         phone_starts_s=np.array([phone.start_s for phone in utterance.phones], np.float32),
         phone_ends_s=np.array([phone.end_s for phone in utterance.phones], np.float32),
     )
-    return DrawnClip(plan, np.stack(frames), utterance.samples, labels, voice, text)
+    hidden = plan.occluder is not None
+    masks = Masks(
+        matte=np.stack([shot.matte for shot in shots]),
+        mouth_area=np.stack([shot.mouth_area for shot in shots]),
+        occluder=np.stack([shot.occluder for shot in shots if shot.occluder is not None]) if hidden else None,
+    )
+    frames = np.stack([shot.frame for shot in shots])
+    clean = np.stack([shot.clean for shot in shots]) if hidden else None
+    return DrawnClip(plan, frames, utterance.samples, labels, voice, text, masks, clean)
 
 
 def make_clip(plan: ClipPlan, folder: Path, crf: int = 18) -> None:
@@ -167,6 +194,12 @@ def make_clip(plan: ClipPlan, folder: Path, crf: int = 18) -> None:
     shutil.rmtree(partial, ignore_errors=True)  # left by a run that was cut off
     partial.mkdir(parents=True)
     _write_video(partial / "clip.mp4", clip.frames, plan.fps, crf)
+    if clip.clean is not None:
+        _write_video(partial / "clean.mp4", clip.clean, plan.fps, crf)
+    for field in dataclasses.fields(Masks):
+        mask = getattr(clip.masks, field.name)
+        if mask is not None:
+            _write_mask(partial / f"{field.name}.mkv", mask, plan.fps)
     with wave.open(str(partial / "clip.wav"), "wb") as sound:
         sound.setnchannels(1)
         sound.setsampwidth(2)
@@ -196,8 +229,12 @@ def plan_clips(
     seconds: float = 3.2,
     fps: Fraction = Fraction(25),
     framing: str = "face",
+    occluders: bool = False,
 ) -> list[ClipPlan]:
-    """Plan a set of clips: new words in each, and ``takes`` clips in a row of one person in one scene."""
+    """Plan a set of clips: new words in each, and ``takes`` clips in a row of one person in one scene.
+
+    With ``occluders``, something comes before the face in every clip.
+    """
     first = seed * 1_000_000  # sets of different seeds share nothing
     return [
         ClipPlan(
@@ -211,6 +248,7 @@ def plan_clips(
             seconds=seconds,
             fps=fps,
             framing=framing,
+            occluder=first + index if occluders else None,
         )
         for index in range(count)
     ]
@@ -254,6 +292,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--framing", choices=FRAMINGS, default="face")
     parser.add_argument("--split", choices=_SPLITS, default="train")
     parser.add_argument("--takes", type=int, default=1, help="clips per person, scene and motion")
+    parser.add_argument("--occluders", action="store_true", help="something comes before every face")
     parser.add_argument("--jobs", type=int, default=1)
     args = parser.parse_args(arguments)
     plans = plan_clips(
@@ -265,6 +304,7 @@ def main(arguments: list[str] | None = None) -> None:
         seconds=args.seconds,
         fps=args.fps,
         framing=args.framing,
+        occluders=args.occluders,
     )
     started = time.monotonic()
     for done, folder in enumerate(make_clips(plans, args.out, args.jobs), start=1):
@@ -336,7 +376,12 @@ def _at(curves: np.ndarray, mouth: Mouth, times_s: np.ndarray) -> Float32[np.nda
 @dataclass(frozen=True, slots=True)
 class _Shot:
     frame: UInt8[np.ndarray, "h w 3"]
+    clean: UInt8[np.ndarray, "h w 3"]  # ``frame`` itself where nothing is in front
+    occluder: UInt8[np.ndarray, "h w"] | None
+    matte: UInt8[np.ndarray, "h w"]
+    mouth_area: UInt8[np.ndarray, "h w"]
     landmarks: Float32[np.ndarray, "68 2"]
+    visible: Bool[np.ndarray, " 68"]
     measures: tuple[float, float, float]  # gap, width, protrusion
 
 
@@ -357,6 +402,7 @@ def _shoot(
     shift: Float32[np.ndarray, "t 3"],
 ) -> Iterator[_Shot]:
     camera = place_camera(scene, person, plan.size, plan.framing)
+    front: tuple[Occluder, np.random.Generator, np.ndarray] | None = None
     for index in range(plan.frame_count):
         # Sub-frames lie evenly about the frame's time, whose truth the labels hold.
         spread = (np.arange(scene.sensor.sub_frames) + 0.5) / scene.sensor.sub_frames - 0.5
@@ -368,12 +414,71 @@ def _shoot(
             )
         ]
         drawn = [picture(person, posed, scene, camera, _OVERSAMPLE) for posed in moments[:-1]]
+        shown = drawn[len(drawn) // 2]
         truth = moments[-1]
+        landmarks, visible, alpha = camera.project(truth.landmarks)[:, :2], shown.visible, None
+        open_view = np.asarray(np.mean([one.srgb for one in drawn], axis=0, dtype=np.float32))
+        same_sensor = copy.deepcopy(rng)  # the clean clip is the one that this plan gives without an occluder
+        clean = frame = expose(open_view, scene.sensor, rng)
+        if plan.occluder is not None:
+            places, sizes = mouth_and_size(landmarks[None])
+            if front is None:
+                front = (*_occluder(plan, person, scene, float(sizes[0])), places[0])
+            occluder, grain, origin = front
+            laid = overlay(
+                occluder, index / float(plan.fps), places[0], origin, float(sizes[0]), plan.size, grain
+            )
+            frame = expose(laid.over(open_view), scene.sensor, same_sensor)
+            alpha = laid.alpha
+            if scene.sensor.blur_px > 0:  # the lens blurs its edge too
+                alpha = cv2.GaussianBlur(alpha, (0, 0), scene.sensor.blur_px)
+            column, row = np.clip(landmarks.astype(int), 0, np.array(plan.size) - 1).T
+            visible = visible & (alpha[row, column] < 128)
         yield _Shot(
-            frame=expose(np.asarray(np.mean(drawn, axis=0, dtype=np.float32)), scene.sensor, rng),
-            landmarks=camera.project(truth.landmarks)[:, :2],
+            frame=frame,
+            clean=clean,
+            occluder=alpha,
+            matte=shown.matte,
+            mouth_area=shown.mouth_area,
+            landmarks=landmarks,
+            visible=visible,
             measures=(lip_gap(truth.face), mouth_width(truth.face), protrusion(person, truth)),
         )
+
+
+def _occluder(
+    plan: ClipPlan, person: Person, scene: Scene, face_size: float
+) -> tuple[Occluder, np.random.Generator]:
+    """A plan's occluder in the scene's light, and the generator of its grain."""
+    rng = plan.rng("occluder")
+    key = scene.lights.lamps[0].astype(np.float64) * (1, -1, 1, 1, 1, 1)  # a picture's y runs down
+    around = 0.8 * scene.lights.around[0].astype(np.float64)
+    lamp = Lamp(key[:3], 0.8 * scene.exposure * key[3:], scene.exposure * around)
+    px_per_cm = face_size / FACE_CM
+    return draw_occluder(rng, plan.seconds, px_per_cm, lamp=lamp, skin=person.look.skin), rng
+
+
+def _camera_label(camera: Camera) -> Float32[np.ndarray, " 4"]:
+    return np.array([camera.focal, camera.x, camera.y, camera.distance], np.float32)
+
+
+def read_mask(path: Path) -> UInt8[np.ndarray, "t h w"]:
+    """Read one of a clip's masks."""
+    with av.open(str(path)) as video:
+        return np.stack([frame.to_ndarray() for frame in video.decode(video=0)])
+
+
+def _write_mask(path: Path, mask: UInt8[np.ndarray, "t h w"], fps: Fraction) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=fps)
+        stream.height, stream.width = mask.shape[1:]
+        stream.pix_fmt = "gray"
+        stream.codec_context.thread_count = 1
+        for index, shares in enumerate(mask):
+            share_frame = av.VideoFrame.from_ndarray(shares, format="gray")
+            share_frame.pts = index
+            container.mux(stream.encode(share_frame))
+        container.mux(stream.encode())
 
 
 def _write_video(path: Path, frames: UInt8[np.ndarray, "t h w 3"], fps: Fraction, crf: int) -> None:

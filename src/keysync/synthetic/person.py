@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 
 from keysync.synthetic.camera import (
     Camera,
@@ -52,6 +53,7 @@ from keysync.synthetic.skin import (
     paint_skin,
 )
 
+_IN_FRONT_CM = 0.7
 _BODY_FOLLOWS = 0.35  # share of the head's shift that the body makes too
 _MATERIALS = ("face", "head", "eye", "mouth", "gums", "teeth", "lash", "hair", "cloth", "beard", "frame")
 _MATERIAL_OF_PART = {
@@ -115,6 +117,16 @@ class Scene:
     exposure: float
     backdrop: Float32[np.ndarray, "640 640 3"]
     sensor: Sensor
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """One picture and what it shows, before the sensor."""
+
+    srgb: Float32[np.ndarray, "h w 3"]  # 0 to 1
+    matte: UInt8[np.ndarray, "h w"]  # share of each pixel that is person, not background; 255 is all
+    mouth_area: UInt8[np.ndarray, "h w"]  # the same of the lower face: lips, chin, what an open mouth shows
+    visible: Bool[np.ndarray, " 68"]  # landmarks with nothing in front of them; those out of frame are not
 
 
 def draw_person(rng: np.random.Generator) -> Person:
@@ -188,10 +200,8 @@ def place_camera(scene: Scene, person: Person, size: tuple[int, int], framing: s
     return frame(scene.view, at_rest.landmarks, size, framing)
 
 
-def picture(
-    person: Person, posed: Posed, scene: Scene, camera: Camera, oversample: float = 1.0
-) -> Float32[np.ndarray, "h w 3"]:
-    """Draw a person in a scene as sRGB, 0 to 1, before the sensor.
+def picture(person: Person, posed: Posed, scene: Scene, camera: Camera, oversample: float = 1.0) -> Drawing:
+    """Draw a person in a scene, before the sensor.
 
     Args:
         oversample: samples per pixel along each side; above 1, edges are smooth.
@@ -224,17 +234,53 @@ def picture(
         light,
         covered,
     )
+    visible = _visible(screen[head_model().landmarks], nearness)
+    lower = np.append(_lower_face(len(person.mesh.triangles)), False)[seen].astype(
+        np.float32
+    )  # [-1]: nothing
     if oversample != 1.0:
         size = (camera.width, camera.height)
+        lower = cv2.resize(lower, size, interpolation=cv2.INTER_AREA)
         light = cv2.resize(light, size, interpolation=cv2.INTER_AREA)
         covered = cv2.resize(covered, size, interpolation=cv2.INTER_AREA)
     backdrop = cut_backdrop(scene.backdrop, (camera.width, camera.height))
-    return develop(np.float32(scene.exposure) * light + backdrop * (1 - covered[..., None]))
+    return Drawing(
+        srgb=develop(np.float32(scene.exposure) * light + backdrop * (1 - covered[..., None])),
+        matte=(covered * 255 + 0.5).astype(np.uint8),
+        mouth_area=(lower * 255 + 0.5).astype(np.uint8),
+        visible=visible,
+    )
 
 
 def protrusion(person: Person, posed: Posed) -> float:
     """How far the lips stand out beyond the same person's at rest, cm."""
     return lip_depth(posed.face) - lip_depth(person.resting)
+
+
+def _visible(
+    pixels: Float32[np.ndarray, "68 3"], nearness: Float32[np.ndarray, "h w"]
+) -> Bool[np.ndarray, " 68"]:
+    """Landmarks in the frame before which nothing stands by more than the thickness of a beard."""
+    column, row = np.floor(pixels[:, :2]).astype(int).T
+    height, width = nearness.shape
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    near = nearness[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
+    in_front_cm = 1 / pixels[:, 2] - 1 / np.maximum(near, 1e-6)  # where nothing is drawn: far behind
+    return np.asarray(inside & (in_front_cm < _IN_FRONT_CM))
+
+
+@lru_cache(maxsize=2)
+def _lower_face(triangle_count: int) -> Bool[np.ndarray, " t"]:
+    """Triangles from below the nose to the chin, the inside of the mouth included, of all that are drawn."""
+    model = head_model()
+    points = model.neutral[model.landmarks]
+    middle = model.neutral[model.triangles].mean(axis=1)
+    low, high = points[8, 1] - 0.5, points[33, 1] - 0.3
+    front = (middle[:, 1] > low) & (middle[:, 1] < high) & (middle[:, 2] > points[[4, 12], 2].min())
+    inside = np.isin(model.triangle_part, ("mouth_socket", "gums_tongue", "teeth"))
+    lower = np.zeros(triangle_count, bool)
+    lower[: len(model.triangles)] = (front & (model.triangle_part == "face")) | inside
+    return lower
 
 
 def _join(outfit: Outfit) -> Mesh:
