@@ -99,7 +99,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
         reason = (str(error).strip().splitlines() or ["no message"])[0]
         raise CheckpointError(
-            f"{path}: not readable as plain weights ({reason}); use the published file, or a .safetensors copy"
+            f"{path}: not readable as plain weights ({reason}); use the published file or a .safetensors copy"
         ) from error
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise CheckpointError(f"{path}: holds no table of weights; use the published file")
