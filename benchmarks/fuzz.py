@@ -4,8 +4,8 @@
 
 COUNT (default 500) damages, drawn by seed: bytes changed, or the end cut off, in one of five small films.
 Each is probed and read to its end, picture and sound, in a process whose memory ends at 1 GB. Prints how
-often each outcome came; ends with 1 after a crash, a hang or an exception that is none of ours. About
-3 minutes on two cores.
+often each outcome came; ends with 1 after a crash, a hang or an exception that is none of ours. Half a
+minute on two cores.
 """
 
 from __future__ import annotations

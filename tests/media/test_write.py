@@ -141,7 +141,7 @@ def test_a_full_disk_is_one_line_and_no_file(tmp_path: Path, monkeypatch: pytest
 
 def test_too_little_space_is_said_before_any_work(tmp_path: Path) -> None:
     require_space(tmp_path / "out.mp4", info_of("yuv420p", frames=100), "h264")
-    with pytest.raises(MediaError, match=r"may need .* GB and its disk has"):
+    with pytest.raises(MediaError, match=r"may need .* MB and its disk has"):
         require_space(tmp_path / "out.mp4", info_of("yuv420p", (16384, 4096), frames=10**9), "h264")
 
 

@@ -94,7 +94,7 @@ def require_space(path: Path, info: MediaInfo, codec: VideoCodec, source: Path |
         free = shutil.disk_usage(path.parent).free
     if free < needed:
         raise MediaError(
-            f"{path}: may need {needed / 1e9:.2f} GB and its disk has {free / 1e9:.2f} GB left;"
+            f"{path}: may need {needed / 1e6:.0f} MB and its disk has {free / 1e6:.0f} MB left;"
             " free some space or use another disk"
         )
 
