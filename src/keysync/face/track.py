@@ -1,13 +1,13 @@
-"""Frames -> one steady face track.
+"""Frames -> the faces in them, one steady track each.
 
-Everything streams: ``follow`` looks at one frame at a time, ``smooth`` a few frames ahead. Values travel
-as (time, face) pairs, where face is None for a frame without one.
+Everything streams: ``follow`` and ``faces`` look at one frame at a time, ``smooth`` a few frames ahead.
+Values travel as (time, face) pairs, where face is None for a frame without one.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from itertools import takewhile
@@ -30,10 +30,11 @@ SMOOTH_SIGMA_S = 0.035  # keeps 94 % of a lip movement at 4 Hz, a quick syllable
 # A face that moves by this part of its own width from one frame to the next is a cut or another
 # person. The fastest head shake among our test clips moves by 0.28.
 JUMP = 0.5
+SAME = 0.3  # two meshes whose middles are nearer than this part of a face's width sit on one face
 
 
 class FaceTracker:
-    """Follows one face: the largest one when it starts, or when the followed one is lost.
+    """Follows faces: ``follow`` one, the largest when it starts or when that one is lost; ``faces`` all.
 
     The mesh of each frame tells where to look in the next; the detector runs at the start, when the
     mesh loses the face, and every ``check_every`` frames to see that the mesh still sits on a face.
@@ -73,6 +74,45 @@ class FaceTracker:
         # Once more from the mesh's own box: the detector's is looser, and the track would start with a jolt.
         return first and self._look(rgb, roi_of_mesh(first.mesh))
 
+    def faces(
+        self, rgb: UInt8[np.ndarray, "h w 3"], last: Sequence[Face], *, search: bool = False, most: int = 6
+    ) -> list[Face | None]:
+        """The faces of one picture.
+
+        The detector, which costs about as much as two meshes, runs only to search, when there is nobody
+        to follow, or when somebody was lost.
+
+        Args:
+            last: the faces followed so far, as they were last seen.
+            search: ask the detector for new faces, and whether ``last`` still are faces.
+            most: of all the faces only so many, the largest, are kept.
+        Returns:
+            one entry for each of ``last``, in its order, None if that face is lost; then the newly found
+            ones, the largest first.
+        """
+        seen: list[Face | None] = []
+        for face in last:
+            now = self._look(rgb, roi_of_mesh(face.mesh))
+            seen.append(None if now is None or any(other and _same(other, now) for other in seen) else now)
+        if search or None in seen or not seen:
+            found = self._detector.detect(rgb)
+            if search and found:  # as in ``step``: a detector that sees nothing at all proves nothing
+                seen = [
+                    face if face and any(_holds(box, roi_of_mesh(face.mesh)) for box in found) else None
+                    for face in seen
+                ]
+            new = (box for box in found if not any(face and _covers(box, face) for face in seen))
+            for box in sorted(new, key=lambda box: -box.area)[:most]:
+                first = self._look(rgb, roi_of_detection(box))
+                closer = first and self._look(rgb, roi_of_mesh(first.mesh))
+                if closer is not None and not any(other and _same(other, closer) for other in seen):
+                    seen.append(closer)
+        kept = sorted((face for face in seen if face), key=lambda face: -_area(face))[:most]
+        known, new_ones = seen[: len(last)], seen[len(last) :]
+        return [face if any(face is one for one in kept) else None for face in known] + [
+            face for face in new_ones if any(face is one for one in kept)
+        ]
+
     def _look(self, rgb: UInt8[np.ndarray, "h w 3"], roi: Roi) -> Face | None:
         mesh, score = self._mesh.landmarks(rgb, roi)
         return Face(mesh, to_68(mesh), score) if score >= MIN_PRESENCE else None
@@ -81,6 +121,26 @@ class FaceTracker:
 def _holds(found: Detection, roi: Roi) -> bool:
     x0, y0, x1, y1 = found.box
     return bool(x0 <= roi.x <= x1 and y0 <= roi.y <= y1)
+
+
+def _middle(face: Face) -> Float64[np.ndarray, " 2"]:
+    return np.asarray(face.mesh.mean(axis=0), np.float64)
+
+
+def _area(face: Face) -> float:
+    return float(np.prod(np.ptp(face.mesh, axis=0)))
+
+
+def _same(one: Face, other: Face) -> bool:
+    width = max(np.ptp(one.mesh[:, 0]), np.ptp(other.mesh[:, 0]))
+    return bool(np.linalg.norm(_middle(one) - _middle(other)) < SAME * width)
+
+
+def _covers(box: Detection, face: Face) -> bool:
+    """Whether the box is that of a face that is followed already."""
+    x0, y0, x1, y1 = box.box
+    apart = np.linalg.norm(_middle(face) - ((x0 + x1) / 2, (y0 + y1) / 2))
+    return _holds(box, roi_of_mesh(face.mesh)) or bool(apart < JUMP * np.ptp(face.mesh[:, 0]))
 
 
 def smooth(faces: Iterable[Timed], reach_s: Fraction = SMOOTH_REACH_S) -> Iterator[Timed]:
@@ -128,7 +188,7 @@ def windows(faces: Iterable[Timed], reach_s: Fraction) -> Iterator[tuple[Fractio
 
     before: Face | None = None
     for time, face in faces:
-        if face is None or before is None or _jumps(before, face):
+        if face is None or before is None or jumps(before, face):
             track += 1
         before = face
         seen.append((time, face, track))
@@ -141,7 +201,8 @@ def windows(faces: Iterable[Timed], reach_s: Fraction) -> Iterator[tuple[Fractio
         waiting -= 1
 
 
-def _jumps(before: Face, after: Face) -> bool:
+def jumps(before: Face, after: Face) -> bool:
+    """Whether these cannot be one face in neighbouring frames."""
     width = float(np.ptp(before.mesh[:, 0]))
     moved = np.linalg.norm(after.mesh - before.mesh, axis=1).mean()
     return bool(moved > JUMP * width)
