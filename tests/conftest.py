@@ -1,7 +1,7 @@
 """A tiny model with random weights, a still face, small clips: enough to run the whole flow in seconds."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
@@ -10,13 +10,14 @@ import av
 import numpy as np
 import pytest
 import torch
+from jaxtyping import UInt8
 
 from keysync.audio.compact import CompactAudioConfig, CompactAudioEncoder
-from keysync.clip import Face, Frame
+from keysync.clip import Face
 from keysync.diffusion.compact_autoencoder import CompactAutoencoder, CompactAutoencoderConfig
 from keysync.diffusion.compact_unet import CompactUNet, CompactUNetConfig
 from keysync.face.crop import Framing
-from keysync.face.track import FaceTracker, Timed
+from keysync.face.track import FaceTracker
 from keysync.generate.layout import Layout
 from keysync.models import Models, load_models
 from keysync.train.compact import SAMPLING, hash_file, save_half
@@ -63,9 +64,16 @@ class StillFace(FaceTracker):
     """Sees the same face in every frame, except where told that there is none."""
 
     def __init__(self, hidden: frozenset[int] = frozenset()) -> None:
-        self.hidden = hidden
+        self.hidden, self.number = hidden, 0
 
-    def follow(self, frames: Iterator[Frame]) -> Iterator[Timed]:
+    def faces(
+        self,
+        rgb: UInt8[np.ndarray, "h w 3"],  # noqa: ARG002
+        last: Sequence[Face],
+        *,
+        search: bool = False,  # noqa: ARG002
+        most: int = 6,  # noqa: ARG002
+    ) -> list[Face | None]:
         points = np.zeros((68, 2), np.float32)
         turn = np.linspace(np.pi, 0, 17)
         points[:17] = np.stack([48 + 26 * np.cos(turn), 34 + 34 * np.sin(turn)], axis=1)
@@ -78,8 +86,10 @@ class StillFace(FaceTracker):
         points[48], points[54] = (40, 56), (56, 56)
         turn = np.linspace(0, 2 * np.pi, 468)
         mesh = np.stack([48 + 26 * np.cos(turn), 40 + 30 * np.sin(turn)], axis=1).astype(np.float32)
-        for number, frame in enumerate(frames):
-            yield frame.time, None if number in self.hidden else Face(mesh, points, 1.0)
+        number, self.number = self.number, self.number + 1
+        if number in self.hidden:
+            return [None] * len(last)
+        return [Face(mesh, points, 1.0), *[None] * (len(last) - 1)]
 
 
 @pytest.fixture
@@ -96,7 +106,7 @@ def tiny(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Models:
 
 @pytest.fixture
 def make_clip(tmp_path: Path) -> MakeClip:
-    """make_clip(frames, rate, times, name): a lossless noisy 96x80 clip."""
+    """make_clip(frames, rate, times, name): one lossless 96x80 shot with some noise."""
 
     def make(
         frames: int = 12,
@@ -106,12 +116,13 @@ def make_clip(tmp_path: Path) -> MakeClip:
     ) -> Path:
         path = tmp_path / name
         rng = np.random.default_rng(0)
+        scene = rng.integers(60, 180, (80, 96, 3))
         with av.open(str(path), "w") as container:
             stream = container.add_stream("ffv1", rate=rate)
             stream.width, stream.height, stream.pix_fmt = 96, 80, "yuv420p"
             stream.codec_context.time_base = Fraction(1, 1000) if times else 1 / rate
             for index in range(frames):
-                picture = rng.integers(60, 180, (80, 96, 3)).astype(np.uint8)
+                picture = (scene + rng.integers(-9, 10, scene.shape)).astype(np.uint8)
                 frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
                 frame.pts = round(times[index] * 1000) if times else index
                 frame.time_base = stream.codec_context.time_base

@@ -10,13 +10,13 @@ import pytest
 from keysync.config import SyncConfig
 from keysync.errors import ConfigError, MediaError, NoFaceFound
 from keysync.face.track import FaceTracker
-from keysync.media.read import read_frames, read_speech
+from keysync.generate.keyframes import make_keyframes
+from keysync.media.read import read_frames
 from keysync.models import Models
-from keysync.pipeline import sync, sync_file
-from keysync.report import Report
+from keysync.pipeline import sync_file
 
 MakeClip = Callable[..., Path]
-LOSSLESS = SyncConfig(video_codec="ffv1")
+LOSSLESS = SyncConfig(video_codec="ffv1", length="video")
 
 
 def _planes(path: Path) -> list[np.ndarray]:
@@ -57,23 +57,6 @@ def test_odd_times_are_kept(tiny: Models, make_clip: MakeClip, make_speech: Make
     clip, out = make_clip(7, times=times), tmp_path / "out.mkv"
     sync_file(clip, make_speech(), out, models=tiny, config=LOSSLESS)
     assert _times(out) == times
-
-
-def test_first_frames_leave_before_the_last_ones_are_read(
-    tiny: Models, make_clip: MakeClip, make_speech: MakeClip
-) -> None:
-    read, clip = 0, make_clip(60)
-
-    def frames():  # type: ignore[no-untyped-def]
-        nonlocal read
-        for frame in read_frames(clip):
-            read += 1
-            yield frame
-
-    synced = sync(frames, read_speech(make_speech()), tiny, SyncConfig(), Report(model="tiny"))
-    next(synced)
-    assert read < 60
-    assert sum(1 for _ in synced) == 59
 
 
 def test_a_seed_means_one_film_whatever_the_batch(
@@ -138,6 +121,8 @@ def _lengths(path: Path) -> tuple[float, float]:
         ("shortest", 0.2, 0.2),
         ("shortest", 2.0, 0.4),
         ("audio", 0.6, 0.6),
+        ("longest", 0.88, 0.88),
+        ("longest", 0.1, 0.4),
     ],
 )
 def test_length_decides_how_long_it_lasts(
@@ -173,3 +158,85 @@ def test_a_missing_video_is_one_line(tiny: Models, make_speech: MakeClip, tmp_pa
     with pytest.raises(MediaError, match=r"gone\.mp4") as caught:
         sync_file(tmp_path / "gone.mp4", make_speech(), tmp_path / "out.mp4", models=tiny)
     assert "\n" not in str(caught.value)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_film(
+    tiny: Models, make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path
+) -> None:
+    clip, speech, whole, out = make_clip(40), make_speech(1.6), tmp_path / "whole.mkv", tmp_path / "out.mkv"
+    sync_file(clip, speech, whole, models=tiny, config=LOSSLESS)
+
+    def interrupt(step: str, done: int, _: int | None) -> None:
+        if step == "sync" and done == 25:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sync_file(clip, speech, out, models=tiny, config=LOSSLESS, on_progress=interrupt)
+    assert not out.exists()
+    with pytest.raises(ConfigError, match=r"unfinished work on out\.mkv; add --resume"):
+        sync_file(clip, speech, out, models=tiny, config=LOSSLESS)
+    with pytest.raises(ConfigError, match="other inputs or settings"):
+        sync_file(clip, speech, out, models=tiny, config=replace(LOSSLESS, seed=1, resume=True))
+    sync_file(clip, speech, out, models=tiny, config=replace(LOSSLESS, resume=True))
+    assert all(np.array_equal(a, b) for a, b in zip(_planes(whole), _planes(out), strict=True))
+    assert not out.with_name("out.mkv.keysync").exists()
+
+
+def test_what_was_finished_is_not_computed_again(
+    tiny: Models, make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip, speech, out = make_clip(40), make_speech(1.6), tmp_path / "out.mkv"
+    calls = {"first": 0, "again": 0}
+    now = "first"
+
+    def counted(*args: object) -> object:
+        calls[now] += 1
+        return make_keyframes(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("keysync.perform.make_keyframes", counted)
+
+    def interrupt(step: str, done: int, _: int | None) -> None:
+        if step == "sync" and done == 39 and now == "first":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sync_file(clip, speech, out, models=tiny, config=LOSSLESS, on_progress=interrupt)
+    now = "again"
+    sync_file(clip, speech, out, models=tiny, config=replace(LOSSLESS, resume=True), on_progress=interrupt)
+    assert 0 < calls["again"] < calls["first"]
+
+
+def test_without_speech_the_lips_are_said_to_rest(
+    tiny: Models, make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path
+) -> None:
+    report = sync_file(make_clip(10), make_speech(0.4), tmp_path / "o.mkv", models=tiny, config=LOSSLESS)
+    assert set(report.states) == {"silent"}  # a tone is no speech
+    assert report.synced == 10
+
+
+@pytest.mark.parametrize(
+    ("speaker", "message"),
+    [("2", "person 2 is not in this clip"), ("2,3", "no face ever covers the point 2,3")],
+)
+def test_nobody_there_is_one_line(
+    speaker: str, message: str, tiny: Models, make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path
+) -> None:
+    config = SyncConfig(video_codec="ffv1", speaker=speaker)
+    with pytest.raises(ConfigError, match=message):
+        sync_file(make_clip(5), make_speech(), tmp_path / "o.mkv", models=tiny, config=config)
+    assert not list(tmp_path.glob("o.mkv*"))
+
+
+def test_paint_fades_towards_frames_that_stay(
+    tiny: Models, still_face: type[FaceTracker], make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path
+) -> None:
+    clip, out = make_clip(24), tmp_path / "out.mkv"
+    models = replace(tiny, tracker=still_face(frozenset(range(16, 24))))  # type: ignore[arg-type,call-arg]
+    sync_file(clip, make_speech(), out, models=models, config=LOSSLESS)
+    change = [
+        float(np.abs(a.astype(int) - b.astype(int)).mean())
+        for a, b in zip(_planes(clip), _planes(out), strict=True)
+    ]
+    assert change[15] < change[13] < change[11]
+    assert change[15] < 0.5 * change[8]
+    assert change[16] == 0

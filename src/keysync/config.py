@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from keysync.errors import ConfigError
 
 VideoCodec = Literal["h264", "hevc", "av1", "ffv1"]
-Length = Literal["video", "audio", "shortest"]
+Length = Literal["longest", "audio", "video", "shortest"]
+Extend = Literal["bounce", "loop", "freeze", "silence"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,7 +19,14 @@ class SyncConfig:
 
     seed: int = 23  # 0 or more; the same seed gives the same film
     steps: int | None = None  # denoising steps per stage, 1 to 1000
-    length: Length = "video"  # what decides how long the result is
+    length: Length = "longest"  # what decides how long the result is
+    # Where pictures come from if the speech is the longer: the end played backwards and forwards, the
+    # clip again, its last frame with or without moving lips.
+    extend: Extend = "bounce"
+    # Whom to sync: who speaks in the source, the largest face, everyone, a person's number, or a point "x,y".
+    speaker: str = "auto"
+    keep_background_db: float | None = None  # level of the source's own sound under the speech
+    resume: bool = False  # go on with an interrupted run
     video_codec: VideoCodec = "h264"
     crf: int | None = None  # quality of the video codec, 0 (best) to 63
 
@@ -28,6 +37,13 @@ class SyncConfig:
             raise ConfigError(f"steps is {self.steps}; it must be 1 to 1000")
         if self.length not in get_args(Length):
             raise ConfigError(f"length is {self.length!r}; choose one of {', '.join(get_args(Length))}")
+        if self.extend not in get_args(Extend):
+            raise ConfigError(f"extend is {self.extend!r}; choose one of {', '.join(get_args(Extend))}")
+        if not re.fullmatch(r"auto|largest|all|[1-9]\d{0,2}|\d{1,5},\d{1,5}", self.speaker):
+            raise ConfigError(
+                f"speaker is {self.speaker!r}; choose auto, largest, all, a person's number (1, 2, …) or a "
+                "point on the face, x,y"
+            )
         if self.video_codec not in get_args(VideoCodec):
             choices = ", ".join(get_args(VideoCodec))
             raise ConfigError(f"video codec is {self.video_codec!r}; choose one of {choices}")

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -84,6 +85,7 @@ class Models:
     autoencoder: Autoencoder
     keyframes: StageModel
     interpolation: StageModel
+    digest: str  # of all its weights: two models with one digest paint alike
 
 
 def load_models(choice: str | Path = "auto", device: str = "auto") -> Models:
@@ -96,6 +98,7 @@ def load_models(choice: str | Path = "auto", device: str = "auto") -> Models:
     folder = model_folder(choice)
     where = _device(device)
     description = _read_description(folder)
+    digest = sha256(json.dumps(description["sha256"], sort_keys=True).encode()).hexdigest()
     kind = description.pop("kind")
     size = description.pop("image_size")
     framing, layout = Framing(**description.pop("framing")), Layout(**description.pop("layout"))
@@ -115,7 +118,13 @@ def load_models(choice: str | Path = "auto", device: str = "auto") -> Models:
         autoencoder=autoencoder,
         keyframes=keyframes,
         interpolation=interpolation,
+        digest=digest,
     )
+
+
+def compact_ear() -> CompactAudioEncoder:
+    """The compact model's audio encoder, which can also tell how far a speaking mouth opens."""
+    return _audio_encoder(COMPACT, _read_description(COMPACT), torch.device("cpu"))
 
 
 def face_tracker() -> FaceTracker:
@@ -183,6 +192,11 @@ def _filled(module: M, path: Path, hashes: dict[str, str], device: torch.device)
     return module.to(device).eval().requires_grad_(False)
 
 
+def _audio_encoder(folder: Path, description: dict[str, Any], device: torch.device) -> CompactAudioEncoder:
+    encoder = CompactAudioEncoder(CompactAudioConfig(**description["audio"]))
+    return _filled(encoder, folder / "audio.safetensors", description["sha256"], device)
+
+
 Parts = tuple[Autoencoder, StageModel, StageModel]
 
 
@@ -190,8 +204,7 @@ def _compact(folder: Path, description: dict[str, Any], device: torch.device) ->
     hashes = description["sha256"]
     autoencoder = CompactAutoencoder(CompactAutoencoderConfig(**_tuples(description["autoencoder"])))
     _filled(autoencoder, folder / "autoencoder.safetensors", hashes, device)
-    encoder = CompactAudioEncoder(CompactAudioConfig(**description["audio"]))
-    _filled(encoder, folder / "audio.safetensors", hashes, device)
+    encoder = _audio_encoder(folder, description, device)
 
     def stage(name: str) -> StageModel:
         settings = description[name]

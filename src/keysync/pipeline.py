@@ -1,236 +1,156 @@
-"""The whole flow on one page: a video and a speech in, the synced video out."""
+"""The whole flow on one page: a video and a speech in, the synced video out.
+
+survey    look through the clip once: shots, people, where their faces are
+arrange   how long the result is, and which frame is seen when
+cast      whom to sync, and in which frames
+perform   per person: encode the faces, sample keyframes, fill the frames between them
+show      decode each face and paste it into its frame
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor
 
-from keysync.clip import AlignedFace, Frame
+from keysync.cast import Part, cast, rearranged
+from keysync.clip import Frame
 from keysync.composite.blend import match_colour, paste_mask
 from keysync.composite.paste import paste, trim
 from keysync.config import SyncConfig
-from keysync.errors import ConfigError, MediaError, NoFaceFound
-from keysync.face.crop import align_faces, crop, to_crop_points, uncrop
-from keysync.face.track import smooth
-from keysync.generate.interpolate import interpolate
-from keysync.generate.keyframes import make_keyframes
-from keysync.generate.layout import Layout
-from keysync.generate.stage import Prepared
-from keysync.mask.region import lower_face_box, to_latent
+from keysync.errors import ConfigError, MediaError
+from keysync.face.crop import crop, uncrop
+from keysync.face.survey import survey
+from keysync.job import Job
+from keysync.mask.region import lower_face_box
 from keysync.media.read import probe, read_frames, read_speech
-from keysync.media.write import VideoWriter
-from keysync.models import Models, StageModel
-from keysync.report import Report
-from keysync.speech import Speech
+from keysync.media.replay import Replay
+from keysync.media.write import VideoWriter, require_space
+from keysync.models import Models
+from keysync.perform import Painted, perform
+from keysync.report import Box, Report
+from keysync.timeline import arrange
 
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What the networks are told of one frame; the frame itself is read again when it is shown."""
-
-    time: Fraction
-    face: AlignedFace | None
-    latent: Float[Tensor, "c h w"]  # of the aligned crop; without a face, the last one seen
-    mask: UInt8[np.ndarray, "h w"]  # 1 = repaint
+Progress = Callable[[str, int, int | None], None]  # step, frames done, frames in all
 
 
 def sync_file(
     video: str | Path,
-    speech: str | Path,
+    speech: str | Path | Mapping[int, str | Path],
     output: str | Path,
     *,
     models: Models,
     config: SyncConfig | None = None,
-    on_progress: Callable[[int, int | None], None] | None = None,
+    on_progress: Progress | None = None,
 ) -> Report:
     """Make the mouth in ``video`` say ``speech``; write ``output``.
 
-    The video streams through, one stretch of frames at a time. Nothing stands under the name ``output``
-    before the file is complete.
+    Everything streams. Nothing stands under the name ``output`` before the file is complete; until then
+    the folder ``OUTPUT.keysync`` keeps the work so far, for ``config.resume``.
 
+    Args:
+        speech: one, for whom ``config.speaker`` names; or several, by the number of the person who says it.
+        on_progress: told the step (``look`` or ``sync``), the frames done and the frames in all.
     Raises:
         InputError: a file cannot be read or written, or no frame shows a face.
         ConfigError: the settings do not fit together.
     """
     config = config or SyncConfig()
-    video, speech, output = Path(video), Path(speech), Path(output)
-    for path in (video, speech):
+    video, output = Path(video), Path(output)
+    assigned = {who: Path(path) for who, path in speech.items()} if isinstance(speech, Mapping) else {}
+    spoken = list(assigned.values()) if isinstance(speech, Mapping) else [Path(speech)]
+    for path in (video, *spoken):
         if path.exists() and output.exists() and path.samefile(output):
             raise ConfigError(f"{output}: is also an input; choose another name for the output")
     info = probe(video)
     if not info.has_video:
         raise MediaError(f"{video}: holds no picture; choose a video")
-    sound = read_speech(speech)
-    report = Report(model=models.name, video=str(video), speech=str(speech), output=str(output))
+    writer = VideoWriter(
+        output, info, codec=config.video_codec, crf=config.crf, audio=spoken, source=video,
+        keep_background_db=config.keep_background_db,
+    )  # fmt: skip
+    require_space(output, info, config.video_codec, video)
+    sounds = {path: read_speech(path) for path in spoken}
+    report = Report(
+        model=models.name, video=str(video), speech=", ".join(map(str, spoken)), output=str(output)
+    )
 
-    def read() -> Iterator[Frame]:
-        return _fit_length(read_frames(video), sound, config, report)
+    def tell(step: str, total: int | None) -> Callable[[int], None]:
+        return lambda done: on_progress(step, done, total) if on_progress else None
 
-    with VideoWriter(output, info, codec=config.video_codec, crf=config.crf, audio=speech) as writer:
-        for frame in sync(read, sound, models, config, report):
+    with report.clock("face"):
+        seen = survey(
+            read_frames(video),
+            models.tracker,
+            models.framing,
+            models.image_size,
+            on_progress=tell("look", info.frames),
+        )
+    line = arrange(
+        seen.times, max(s.duration_s for s in sounds.values()), config.length, config.extend, seen.shots[-1]
+    )
+    parts = cast(rearranged(seen, line), line, sounds, assigned, info, config, report)
+    replay = Replay(video, line.order, line.times)
+    with Job(output, _settings(video, spoken, models, config), resume=config.resume) as job, writer:
+        advance = tell("sync", len(line))
+        for frame in sync(replay, parts, models, config, report, job):
             with report.clock("write"):
                 writer.write(frame.picture, frame.time)
-            if on_progress:
-                on_progress(report.frames, info.frames)
-        if report.synced == 0:
-            raise NoFaceFound(f"{video}: no face in any of {report.frames} frames; use a clip that shows one")
+            advance(report.frames)
     return report
 
 
 def sync(
-    read: Callable[[], Iterator[Frame]], speech: Speech, models: Models, config: SyncConfig, report: Report
+    read: Callable[[], Iterator[Frame]],
+    parts: list[Part],
+    models: Models,
+    config: SyncConfig,
+    report: Report,
+    job: Job | None = None,
 ) -> Iterator[Frame]:
-    """The synced frames, one for every input frame, in order. No files, no globals.
-
-    Works through the clip in stretches of one keyframe group: sample the keyframes, fill the windows
-    between them, decode, paste, hand on; the last keyframe starts the next stretch.
+    """The synced frames, in order. No files, no globals.
 
     Args:
-        read: starts the clip from its first frame. Called twice, once to look ahead and once to paste: a
-            stretch is some 170 frames, and of an 8K film they would fill 8 GB if they were kept.
+        read: starts the clip from its first frame. Called once for each part, to look a stretch ahead,
+            and once to paste: a stretch is some 170 frames, and of an 8K film they would fill 8 GB.
     """
-    layout, seed = models.layout, config.seed
-    hear = {stage.name: stage.listen(speech) for stage in (models.keyframes, models.interpolation)}
-    seen, frames = _look(read(), models, report), read()
-    for first_seen in seen:
-        if first_seen.face is not None:
-            break
-        yield report.passed(next(frames))
-    else:
-        return
-
-    def told(stretch: list[_Seen], first: int, stage: StageModel) -> Prepared:
-        with report.clock("audio"):
-            times = [s.time - report.start for s in stretch]
-            audio = hear[stage.name](times)
-        latents = torch.stack([s.latent for s in stretch])
-        masks = np.stack([s.mask for s in stretch])
-        return Prepared(first, latents, torch.from_numpy(masks)[:, None].to(latents), audio.to(latents))
-
-    identity = told([first_seen], 0, models.keyframes)
-    stretch, first = [first_seen], 0
-    known: Float[Tensor, "1 c h w"] | None = None
-    for last in _fill(stretch, seen, layout):
-        positions = layout.keyframes(len(stretch))
-        fresh = positions if known is None else positions[1:]
-        keys = [] if known is None else [known]
-        with report.clock("keyframes"):
-            stage = models.keyframes.stage(config.steps)
-            for group in layout.groups(fresh):
-                prepared = told(stretch, first, models.keyframes)
-                keys.append(make_keyframes(prepared, group, identity, stage, layout.group, seed))
-        keyframes = torch.cat(keys)
-
-        if len(stretch) == 1:
-            yield _show(next(frames), stretch[0].face, keyframes[0], models, report)
-        prepared = told(stretch, first, models.interpolation)
-        stage = models.interpolation.stage(config.steps)
-        windows = layout.windows(positions)
-        for i in range(0, len(windows), stage.rows):
-            batch = windows[i : i + stage.rows]
-            with report.clock("interpolation"):
-                latents = interpolate(prepared, batch, keyframes[i : i + len(batch) + 1], stage, seed)
-            for (begin, end), window in zip(batch, latents, strict=True):
-                # The window's last frame is the next one's first; only the clip's very last is shown here.
-                stop = end + 1 if last and end >= len(stretch) - 1 else end
-                for place in range(begin, min(stop, len(stretch))):
-                    yield _show(next(frames), stretch[place].face, window[place - begin], models, report)
-        known, first = keyframes[-1:], first + positions[-1]
-        del stretch[:-1]
+    performances = [perform(read(), part, models, config, report, job) for part in parts]
+    for number, frame in enumerate(read()):
+        boxes = []
+        for performance in performances:
+            painted = next(performance)
+            if painted is not None:
+                frame, box = _show(frame, painted, models, report)
+                boxes += box
+        report.add(frame.time, [part.role.states[number] for part in parts], boxes)
+        yield frame
 
 
-def _fill(stretch: list[_Seen], seen: Iterator[_Seen], layout: Layout) -> Iterator[bool]:
-    """Append one keyframe group's frames to ``stretch``, again and again; yields whether the clip ended."""
-    # The first group brings its own first keyframe; later ones start from the last one of the group before.
-    wanted = layout.spacing * (layout.keyframes_per_group - 1) + 1
-    while True:
-        while len(stretch) < wanted and (ahead := next(seen, None)) is not None:
-            stretch.append(ahead)
-        ended = len(stretch) < wanted
-        yield ended
-        if ended:
-            return
-        wanted = layout.spacing * layout.keyframes_per_group + 1
-
-
-def _look(frames: Iterable[Frame], models: Models, report: Report) -> Iterator[_Seen]:
-    """Find, steady and crop the face of every frame, and encode it."""
-    size, factor = models.image_size, models.autoencoder.factor
-    waiting: list[Frame] = []
-
-    def remember() -> Iterator[Frame]:
-        for frame in frames:
-            waiting.append(frame)
-            yield frame
-
-    cells = size // factor
-    held = (torch.zeros(models.autoencoder.channels, cells, cells), np.zeros((cells, cells), np.uint8))
-    aligned = align_faces(smooth(models.tracker.follow(remember())), models.framing, size)
-    while True:
-        with report.clock("face"):
-            try:
-                face = next(aligned)
-            except StopIteration:
-                return
-        frame = waiting.pop(0)
-        if face is not None:
-            with report.clock("encode"), torch.no_grad():
-                picture = torch.from_numpy(crop(frame.rgb(), face.to_crop, size)).to(models.device)
-                latent = models.autoencoder.encode(picture.permute(2, 0, 1)[None] / 127.5 - 1)[0]
-                held = (latent, to_latent(lower_face_box(to_crop_points(face), size), factor))
-        yield _Seen(frame.time, face, *held)
-
-
-def _show(
-    frame: Frame, face: AlignedFace | None, latent: Float[Tensor, "c h w"], models: Models, report: Report
-) -> Frame:
-    """Decode one face and paste it into its frame; a frame without a face leaves as it came."""
-    if face is None:
-        return report.passed(frame)
-    with report.clock("decode"), torch.no_grad():
-        image = models.autoencoder.decode(latent[None])[0].permute(1, 2, 0)
-        painted = ((image.clamp(-1, 1) + 1) * 127.5).float().cpu().numpy()
+@torch.no_grad()
+def _show(frame: Frame, painted: Painted, models: Models, report: Report) -> tuple[Frame, list[Box]]:
+    """Decode one face and paste it into its frame; also the box that it may have changed, if any."""
+    run, place, size = painted.run, painted.place, models.image_size
+    to_crop, points = run.to_crop[place], run.points(place)
+    with report.clock("decode"):
+        image = models.autoencoder.decode(painted.latent[None])[0].permute(1, 2, 0)
+        face = ((image.clamp(-1, 1) + 1) * 127.5).float().cpu().numpy()
     with report.clock("paste"):
-        size, points = models.image_size, to_crop_points(face)
         alpha = paste_mask(points, lower_face_box(points, size))
-        painted = match_colour(painted, crop(frame.rgb(), face.to_crop, size), alpha)
+        face = match_colour(face, crop(frame.rgb(), to_crop, size), alpha)
+        alpha *= run.strength[place]
         shape = (frame.picture.height, frame.picture.width)
-        patch, box = trim(*uncrop(np.dstack([painted, alpha]), face.to_crop, shape))
+        patch, box = trim(*uncrop(np.dstack([face, alpha]), to_crop, shape))
         if not patch.size:  # the mouth lies outside the frame
-            return report.passed(frame)
+            return frame, []
         picture = paste(frame.picture, patch[..., :3], patch[..., 3], box)
-    report.painted(frame, box)
-    return replace(frame, picture=picture)
+    return replace(frame, picture=picture), [box]
 
 
-def _fit_length(
-    frames: Iterator[Frame], speech: Speech, config: SyncConfig, report: Report
-) -> Iterator[Frame]:
-    """End the picture where ``config.length`` says; hold the last frame if the sound goes on."""
-    frame: Frame | None = None
-    step, end = Fraction(1, 25), speech.duration_s
-    report.speech_s = speech.duration_s
-    for following in frames:
-        if frame is None:
-            report.start = following.time
-            end = following.time + speech.duration_s
-        else:
-            step = following.time - frame.time
-        if config.length != "video" and following.time >= end:
-            return
-        frame = following
-        report.end = frame.time + step
-        yield frame
-    if frame is None:
-        return
-    while config.length == "audio" and frame.time + step < end:
-        frame = replace(frame, time=frame.time + step)
-        report.end = frame.time + step
-        yield frame
+def _settings(video: Path, spoken: list[Path], models: Models, config: SyncConfig) -> dict[str, object]:
+    """Everything that decides what the result looks like."""
+    files = {str(path.resolve()): [path.stat().st_size, path.stat().st_mtime_ns] for path in (video, *spoken)}
+    settings = asdict(replace(config, resume=False))
+    return {"files": files, "model": models.name, "weights": models.digest, "settings": settings}

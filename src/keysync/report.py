@@ -1,19 +1,29 @@
-"""What happened in one run: counts, times, boxes; printed at the end and written as JSON."""
+"""What happened in one run: states, times, boxes; printed at the end and written as JSON."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
-
-from keysync.clip import Frame
+from typing import Any, Literal, get_args
 
 Box = tuple[int, int, int, int]
+State = Literal["synced", "silent", "occluded", "profile", "too_small", "cut", "no_face"]
+REASONS: dict[State, str] = {
+    "synced": "the lips follow the speech",
+    "silent": "no speech: the lips rest",
+    "occluded": "something covers the mouth",
+    "profile": "the head is turned too far",
+    "too_small": "the face is too small",
+    "cut": "the face is seen too shortly",
+    "no_face": "no face",
+}
+_ORDER: tuple[State, ...] = get_args(State)  # with several people a frame counts as its best one
 
 
 @dataclass(slots=True)
@@ -27,7 +37,11 @@ class Report:
     start: Fraction = Fraction(0)  # time of the first frame, seconds
     end: Fraction = Fraction(0)  # end of the last frame shown
     speech_s: Fraction = Fraction(0)
+    people: list[int] = field(default_factory=list)
+    synced_people: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # choices that were made for the user
     times: list[Fraction] = field(default_factory=list)
+    states: list[State] = field(default_factory=list)
     boxes: list[Box | None] = field(default_factory=list)  # what was painted in each frame, frame pixels
     seconds: dict[str, float] = field(default_factory=dict)  # of compute, by stage
 
@@ -44,17 +58,18 @@ class Report:
         """Seconds of speech for which there was no picture."""
         return max(self.speech_s - (self.end - self.start), Fraction(0))
 
-    def passed(self, frame: Frame) -> Frame:
-        """Note a frame that leaves unchanged."""
-        self.times.append(frame.time)
-        self.boxes.append(None)
-        return frame
+    def note(self, line: str) -> None:
+        self.notes.append(line)
 
-    def painted(self, frame: Frame, box: Box) -> Frame:
-        """Note a frame whose mouth was painted inside ``box``."""
-        self.times.append(frame.time)
-        self.boxes.append(box)
-        return frame
+    def add(self, moment: Fraction, states: Sequence[State], boxes: Sequence[Box]) -> None:
+        """Note one frame: everyone's state, and what was painted."""
+        self.times.append(moment)
+        self.states.append(min(states, key=_ORDER.index))
+        around = None
+        if boxes:
+            x0, y0, x1, y1 = zip(*boxes, strict=True)
+            around = (min(x0), min(y0), max(x1), max(y1))
+        self.boxes.append(around)
 
     @contextmanager
     def clock(self, stage: str) -> Iterator[None]:
@@ -66,14 +81,21 @@ class Report:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begin
 
     def spans(self) -> list[dict[str, Any]]:
-        """Runs of frames in one state, ``synced`` or ``no_face``, by frame number and seconds."""
+        """Runs of frames in one state, by frame number and seconds, each with the reason."""
         spans: list[dict[str, Any]] = []
-        for index, (box, moment) in enumerate(zip(self.boxes, self.times, strict=True)):
-            state = "no_face" if box is None else "synced"
+        for index, (state, moment) in enumerate(zip(self.states, self.times, strict=True)):
             if not spans or spans[-1]["state"] != state:
-                spans.append({"state": state, "first": index, "start_s": float(moment)})
+                spans.append(
+                    {"state": state, "reason": REASONS[state], "first": index, "start_s": float(moment)}
+                )
             spans[-1].update(last=index, end_s=float(moment))
         return spans
+
+    def summary(self) -> list[str]:
+        """A few lines for people: notes, then how many frames were in which state and why."""
+        counts = Counter(self.states)
+        lines = [f"{counts[state]} {state}: {REASONS[state]}" for state in _ORDER if counts[state]]
+        return [*self.notes, *(lines if len(lines) > 1 else [])]
 
     def write(self, path: Path) -> None:
         """As JSON; ``boxes`` are x0, y0, x1, y1 of the pixels that may differ from the source."""
@@ -87,6 +109,9 @@ class Report:
             "picture_s": float(self.end - self.start),
             "speech_s": float(self.speech_s),
             "speech_cut_s": float(self.speech_cut_s),
+            "people": self.people,
+            "synced_people": self.synced_people,
+            "notes": self.notes,
             "spans": self.spans(),
             "boxes": self.boxes,
             "compute_s": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},

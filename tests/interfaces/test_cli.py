@@ -38,16 +38,58 @@ def test_sync_writes_the_video_and_the_report(
     run: Callable[..., tuple[int, str]], make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path
 ) -> None:
     out, report = tmp_path / "out.mkv", tmp_path / "report.json"
-    code, printed = run(
-        "sync", make_clip(10), make_speech(1.0), "-o", out, "--video-codec", "ffv1", "--json", report
-    )
+    words = ("-o", out, "--video-codec", "ffv1", "--json", report, "--length", "video")
+    code, printed = run("sync", make_clip(10), make_speech(1.0), *words)
     assert code == 0
     assert "10 frames (0.40 s), 10 synced" in printed
     assert "0.60 s longer than the picture" in printed
     assert len(list(read_frames(out))) == 10
     told = json.loads(report.read_text())
-    assert told["spans"] == [{"state": "synced", "first": 0, "start_s": 0.0, "last": 9, "end_s": 0.36}]
+    (span,) = told["spans"]
+    assert span["reason"] == "no speech: the lips rest"  # a tone
+    assert (span["state"], span["first"], span["last"]) == ("silent", 0, 9)
     assert len(told["boxes"]) == told["frames"] == 10
+
+
+def test_longer_speech_is_kept_by_default(
+    run: Callable[..., tuple[int, str]], make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path
+) -> None:
+    code, printed = run("sync", make_clip(10), make_speech(1.0), "-o", tmp_path / "out.mkv")
+    assert code == 0
+    assert "25 frames (1.00 s), 25 synced" in printed
+    assert "warning" not in printed
+
+
+def test_check_tells_what_sync_would_do(
+    run: Callable[..., tuple[int, str]], make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path
+) -> None:
+    told, sheet = tmp_path / "check.json", tmp_path / "sheet.png"
+    code, printed = run("check", make_clip(30), make_speech(0.5), "--json", told, "--sheet", sheet)
+    assert code == 0
+    assert "1 people seen; to sync: number 1" in printed
+    found = json.loads(told.read_text())
+    assert found["people"] == found["synced_people"] == [1]
+    assert found["estimate"]["seconds"] > 0
+    assert any("the lips rest for the last 0.7" in line for line in found["problems"])
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("pairs", [["1"], ["1="], ["x=a.wav"], ["1=a.wav", "1=b.wav"]])
+def test_an_unclear_assignment_is_refused(
+    pairs: list[str], run: Callable[..., tuple[int, str]], make_clip: MakeClip, tmp_path: Path
+) -> None:
+    words = [word for pair in pairs for word in ("--assign", pair)]
+    code, printed = run("sync", make_clip(3), "-o", tmp_path / "out.mkv", *words)
+    assert code == 2
+    assert "write PERSON=SPEECH, each person once" in printed
+
+
+def test_a_person_is_given_a_speech_by_number(
+    run: Callable[..., tuple[int, str]], make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path
+) -> None:
+    code, printed = run("sync", make_clip(8), "-o", tmp_path / "o.mkv", "--assign", f"1={make_speech(0.3)}")
+    assert code == 0
+    assert "8 frames (0.32 s), 8 synced" in printed
 
 
 @pytest.mark.parametrize(

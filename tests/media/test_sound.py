@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keysync.media.read import read_sound
+from keysync.media.read import read_sound, read_speech
 from keysync.media.write import VideoWriter
 
 from .conftest import Sound, Video, picture
@@ -17,7 +17,7 @@ def heard(
     """The new film's sound from its first frame on."""
     out = folder / "out.mkv"
     with VideoWriter(
-        out, info_of("yuv420p"), codec="ffv1", audio=speech, source=source, keep_background_db=level
+        out, info_of("yuv420p"), codec="ffv1", audio=[speech], source=source, keep_background_db=level
     ) as writer:
         for index in range(25):
             writer.write(picture("yuv420p", (64, 48), index), first + Fraction(index, 25))
@@ -73,3 +73,14 @@ def test_a_silent_film_has_no_background(
     mixed = heard(tmp_path, speech, tmp_path / "in.mkv", 0.0)
     assert np.abs(mixed - tone(200, 0.3)[0]).max() < 1e-3
     assert [("no sound to keep" in record.message) for record in caplog.records] == [True]
+
+
+def test_several_speeches_sound_together(tmp_path: Path, make_sound: Sound) -> None:
+    one = make_sound(tmp_path / "a.wav", np.full((1, 16000), 0.2, np.float32))
+    two = make_sound(tmp_path / "b.wav", np.full((1, 8000), 0.3, np.float32))
+    with VideoWriter(tmp_path / "out.mkv", info_of("yuv420p"), codec="ffv1", audio=[one, two]) as writer:
+        for index in range(25):
+            writer.write(picture("yuv420p", (64, 48), index), Fraction(index, 25))
+    heard = read_speech(tmp_path / "out.mkv").samples(0, 16000)
+    assert heard[2000:6000] == pytest.approx(0.5, abs=0.01)
+    assert heard[10000:14000] == pytest.approx(0.2, abs=0.01)

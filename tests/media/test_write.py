@@ -16,7 +16,7 @@ from .conftest import Sound, Video, picture, planes
 
 
 def copy(source: Path, target: Path, codec: str, audio: Path | None = None) -> None:
-    with VideoWriter(target, probe(source), codec=codec, audio=audio) as writer:
+    with VideoWriter(target, probe(source), codec=codec, audio=[audio] if audio else []) as writer:
         for frame in read_frames(source):
             writer.write(frame.picture, frame.time)
 
@@ -35,7 +35,7 @@ def info_of(pixel_format: str, size: tuple[int, int] = (64, 48), **more: object)
 
 
 def write(target: Path, info: MediaInfo, codec: str, count: int = 3, audio: Path | None = None) -> None:
-    with VideoWriter(target, info, codec=codec, audio=audio) as writer:
+    with VideoWriter(target, info, codec=codec, audio=[audio] if audio else []) as writer:
         for index in range(count):
             writer.write(picture(info.pixel_format, (info.width, info.height), index), Fraction(index, 25))
 
@@ -229,7 +229,7 @@ def test_sound_lasts_as_long_as_the_picture(
 
 def test_sound_starts_with_the_first_frame(tmp_path: Path, make_sound: Sound) -> None:
     audio = make_sound(tmp_path / "in.wav", np.full((1, 16000), 0.5, np.float32))
-    with VideoWriter(tmp_path / "out.mkv", info_of("yuv420p"), codec="ffv1", audio=audio) as writer:
+    with VideoWriter(tmp_path / "out.mkv", info_of("yuv420p"), codec="ffv1", audio=[audio]) as writer:
         for index in range(5):
             writer.write(picture("yuv420p", (64, 48), index), Fraction(1, 2) + Fraction(index, 25))
     speech = read_speech(tmp_path / "out.mkv")
@@ -292,7 +292,7 @@ def test_an_exception_leaves_nothing_behind(
     out.mkdir()
 
     def break_off() -> None:
-        with VideoWriter(out / "out.mp4", info_of("yuv420p"), codec="h264", audio=audio) as writer:
+        with VideoWriter(out / "out.mp4", info_of("yuv420p"), codec="h264", audio=[audio]) as writer:
             for index in range(frames):
                 writer.write(picture("yuv420p", (64, 48), index), Fraction(index, 25))
             raise error
@@ -317,7 +317,7 @@ def test_unusable_sound_fails_at_once_and_leaves_nothing(tmp_path: Path, make_vi
     out = tmp_path / "folder"
     out.mkdir()
     for audio in (tmp_path / "silent.mkv", tmp_path / "none.wav"):
-        writer = VideoWriter(out / "out.mp4", info_of("yuv420p"), codec="h264", audio=audio)
+        writer = VideoWriter(out / "out.mp4", info_of("yuv420p"), codec="h264", audio=[audio])
         with pytest.raises(MediaError, match=audio.name), writer:
             pytest.fail("opened")
     assert list(out.iterdir()) == []

@@ -48,6 +48,17 @@ class Layout:
         size = self.keyframes_per_group
         return [keyframes[i : i + size] for i in range(0, len(keyframes), size)]
 
+    def stretches(self, frames: int) -> list[tuple[int, int]]:
+        """The frames that each keyframe group brings, as (first, stop).
+
+        The first group brings its own first keyframe; later ones start from the last one before.
+        """
+        parts, first, span = [], 0, self.spacing * (self.keyframes_per_group - 1)
+        while first + span < frames - 1:
+            parts.append((first, first + span))
+            first, span = first + span, self.spacing * self.keyframes_per_group
+        return [*parts, (first, frames)]
+
     def windows(self, keyframes: list[int]) -> list[tuple[int, int]]:
         """First and last frame of every interpolation window."""
         return list(pairwise(keyframes))

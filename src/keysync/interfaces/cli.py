@@ -14,10 +14,10 @@ from typing import Annotated, Literal, no_type_check
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from keysync.config import Length, SyncConfig, VideoCodec
+from keysync.config import Extend, Length, SyncConfig, VideoCodec
 from keysync.errors import ConfigError, KeySyncError
 
 app = typer.Typer(
@@ -46,58 +46,143 @@ def settings(
 @app.command()
 def sync(
     video: Annotated[Path, typer.Argument(help="The video whose mouth shall move.")],
-    audio: Annotated[Path, typer.Argument(help="The new speech; any file with sound.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where to write; .mp4, .mkv, .mov …")],
+    audio: Annotated[Path | None, typer.Argument(help="The new speech; any file with sound.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Where to write; .mp4, .mkv, .mov …")
+    ] = None,
     model: Annotated[str, typer.Option(help="auto, compact, full, or a model folder.")] = "auto",
     device: Annotated[Device, typer.Option(help="Where to compute.")] = "auto",
+    speaker: Annotated[
+        str, typer.Option(help="Whom to sync: auto, largest, all, a person's number, or x,y on the face.")
+    ] = "auto",
+    assign: Annotated[
+        list[str] | None,
+        typer.Option(help="Person=speech, several times: --assign 1=a.wav --assign 2=b.wav."),
+    ] = None,
+    length: Annotated[Length, typer.Option(help="What decides how long the result is.")] = "longest",
+    extend: Annotated[
+        Extend, typer.Option(help="Where pictures come from if the speech is longer.")
+    ] = "bounce",
+    keep_background: Annotated[
+        float | None, typer.Option(help="Mix the video's own sound in, at this level in dB (-20 is a tenth).")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     seed: Annotated[int, typer.Option(help="Same seed, same film.")] = 23,
     steps: Annotated[
         int | None, typer.Option(help="Denoising steps per stage; the model's own if absent.")
     ] = None,
-    length: Annotated[Length, typer.Option(help="What decides how long the result is.")] = "video",
     video_codec: Annotated[VideoCodec, typer.Option(help="ffv1 is lossless and needs .mkv.")] = "h264",
     crf: Annotated[int | None, typer.Option(help="Quality of the codec: lower is better.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write a report: spans, boxes, times.")] = None,
 ) -> None:
     """Make the mouth in VIDEO say AUDIO."""
-
+    if output is None:
+        raise ConfigError("no output: add -o FILE")
+    if (audio is None) == (not assign):
+        raise ConfigError("give either one speech after the video, or --assign PERSON=SPEECH")
     config = SyncConfig(
-        seed=seed, steps=steps, length=length, video_codec=video_codec, crf=crf
+        seed=seed, steps=steps, length=length, extend=extend, speaker=speaker,
+        keep_background_db=keep_background, resume=resume, video_codec=video_codec, crf=crf,
     )  # fmt: skip
-    if json is not None and not json.parent.is_dir():
-        raise ConfigError(f"{json}: its folder does not exist; make it first")
-    _sync(video, audio, output, model, device, config, json)
+    _sync(video, audio or _assigned(assign or []), output, model, device, config, json)
+
+
+def _assigned(pairs: list[str]) -> dict[int, Path]:
+    """``1=a.wav`` to {1: a.wav}."""
+    speeches: dict[int, Path] = {}
+    for pair in pairs:
+        who, equals, path = pair.partition("=")
+        if not equals or not path or not who.isdecimal() or int(who) in speeches:
+            raise ConfigError(f"--assign {pair}: write PERSON=SPEECH, each person once, as in 1=a.wav")
+        speeches[int(who)] = Path(path)
+    return speeches
 
 
 def _sync(
-    video: Path, audio: Path, output: Path, model: str, device: str, config: SyncConfig, json: Path | None
+    video: Path,
+    speech: Path | dict[int, Path],
+    output: Path,
+    model: str,
+    device: str,
+    config: SyncConfig,
+    json: Path | None,
 ) -> None:
     from keysync.models import load_models
     from keysync.pipeline import sync_file
 
+    if json is not None and not json.parent.is_dir():
+        raise ConfigError(f"{json}: its folder does not exist; make it first")
     begin = time.monotonic()
     with console.status("loading the model"):
         models = load_models(model, device)
     if model == "auto" and models.name == "compact":
         console.print("Model: compact (the full weights are not installed; see 'keysync models')")
-    with _bar("frames") as advance:
-        report = sync_file(video, audio, output, models=models, config=config, on_progress=advance)
+    try:
+        with _bar() as advance:
+            report = sync_file(video, speech, output, models=models, config=config, on_progress=advance)
+    except KeyboardInterrupt:
+        errors.print(f"interrupted; the same command with --resume goes on with {output}", soft_wrap=True)
+        raise typer.Exit(130) from None
     spent = time.monotonic() - begin
     if json is not None:
         report.write(json)
-    if report.speech_cut_s > 0.05:
+    if report.speech_cut_s > 0.05 and config.length != "longest":
         errors.print(
             f"warning: the speech is {float(report.speech_cut_s):.2f} s longer than the picture; "
-            "that end is cut (--length audio keeps it)",
+            "that end is cut (--length longest keeps it)",
             style="yellow",
         )
-    passed = report.frames - report.synced
+    for line in report.summary():
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(
         f"{output}: {report.frames} frames ({float(report.end - report.start):.2f} s), "
-        f"{report.synced} synced" + (f", {passed} without a face left as they were" if passed else "")
-        + f"; {spent:.1f} s with the {models.name} model on {models.device}",
+        f"{report.synced} synced; {spent:.1f} s with the {models.name} model on {models.device}",
         soft_wrap=True,
-    )  # fmt: skip
+    )
+
+
+@app.command()
+def check(
+    video: Annotated[Path, typer.Argument(help="The video to look at.")],
+    audio: Annotated[Path | None, typer.Argument(help="The new speech, if there is one yet.")] = None,
+    speaker: Annotated[str, typer.Option(help="As for sync.")] = "auto",
+    length: Annotated[Length, typer.Option(help="As for sync.")] = "longest",
+    extend: Annotated[Extend, typer.Option(help="As for sync.")] = "bounce",
+    model: Annotated[str, typer.Option(help="auto, compact, full, or a model folder.")] = "auto",
+    json: Annotated[Path | None, typer.Option(help="Write everything as JSON.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Write a PNG: frames with boxes and numbers.")] = None,
+) -> None:
+    """What 'sync' would do: who, where, where not and why, how long it takes."""
+    from keysync.check import check_file
+    from keysync.models import load_models
+
+    for path in (json, sheet):
+        if path is not None and not path.parent.is_dir():
+            raise ConfigError(f"{path}: its folder does not exist; make it first")
+    config = SyncConfig(speaker=speaker, length=length, extend=extend)
+    models = load_models(model, "cpu")
+    with _bar() as advance:
+        found = check_file(
+            video, audio, models=models, config=config,
+            on_progress=lambda done, total: advance("look", done, total),
+        )  # fmt: skip
+    table = Table("from s", "to s", "state", "why")
+    for span in found.report.spans():
+        table.add_row(f"{span['start_s']:.2f}", f"{span['end_s']:.2f}", span["state"], span["reason"])
+    console.print(table)
+    who = ", ".join(map(str, found.report.synced_people))
+    console.print(f"{len(found.report.people)} people seen; to sync: number {who}", highlight=False)
+    for line in (*found.report.notes, *found.problems):
+        console.print(line, highlight=False, soft_wrap=True)
+    console.print(
+        f"syncing takes about {found.seconds:.0f} s and {found.memory_mb} MB here "
+        f"with the {models.name} model",
+        highlight=False,
+    )
+    if json is not None:
+        found.write(json)
+    if sheet is not None:
+        found.sheet(sheet)
 
 
 @app.command()
@@ -182,9 +267,9 @@ def synth(
     with _needs("synthetic"):
         from keysync.synthetic.make import make_clips, plan_clips
     plans = plan_clips(clips, seed, split="train", size=(size, size), seconds=seconds, framing="head")
-    with _bar("clips") as advance:
+    with _bar() as advance:
         for count, _ in enumerate(make_clips(plans, out, jobs), start=1):
-            advance(count, clips)
+            advance("clips", count, clips)
 
 
 @app.command()
@@ -216,21 +301,35 @@ def _needs(extra: str) -> Iterator[None]:
 
 
 @contextmanager
-def _bar(unit: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A progress bar with time left; yields the function to call with (done, total or None)."""
-    columns = (TextColumn(unit), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+def _bar() -> Iterator[Callable[[str, int, int | None], None]]:
+    """A progress bar with time left for each step; yields the function to call with (step, done, total)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, transient=True) as progress:
-        task = progress.add_task(unit, total=None)
+        tasks: dict[str, TaskID] = {}
 
-        def advance(done: int, total: int | None) -> None:
-            progress.update(task, completed=done, total=total)
+        def advance(step: str, done: int, total: int | None) -> None:
+            if step not in tasks:
+                tasks[step] = progress.add_task(step, total=total)
+            progress.update(tasks[step], completed=done, total=total)
 
         yield advance
+
+
+def _once() -> Callable[[logging.LogRecord], bool]:
+    """Let each warning through once: a film is read several times."""
+    seen: set[str] = set()
+
+    def fresh(record: logging.LogRecord) -> bool:
+        line = record.getMessage()
+        return line not in seen and not seen.add(line)  # type: ignore[func-returns-value]
+
+    return fresh
 
 
 def main() -> None:
     """Entry point: an error of ours is one line and its exit code; any other is a bug and keeps its trace."""
     handler = RichHandler(console=errors, show_time=False, show_path=False)
+    handler.addFilter(_once())
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     try:
         app()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -38,7 +38,7 @@ class SoundTrack:
         self,
         out: OutputContainer,
         path: Path,
-        audio: Path,
+        audio: Sequence[Path],
         codec: str,
         source: Path | None = None,
         background_db: float | None = None,
@@ -46,12 +46,13 @@ class SoundTrack:
         """Add a track in ``codec`` to ``out``, which is to become ``path``.
 
         Args:
-            audio: the new speech.
+            audio: the new speech, or several that sound together.
             source: the film whose first sound goes under it if ``background_db`` says how loud.
         Raises:
             MediaError: a sound cannot be read.
         """
-        rate_hz, channels = sound_format(audio)
+        formats = [sound_format(each) for each in audio]
+        rate_hz, channels = (max(column) for column in zip(*formats, strict=True))
         background: Path | None = None
         if source is not None and background_db is not None:
             if probe(source).has_audio:
@@ -64,7 +65,7 @@ class SoundTrack:
         self._rate_hz = rate_hz if not takes or rate_hz in takes else _HIGHEST_RATE_HZ
         self._channels = min(channels, 2)
         self._out, self._path = out, path
-        self._speech = read_sound(audio, rate_hz=self._rate_hz, channels=self._channels)
+        self._speech = [read_sound(a, rate_hz=self._rate_hz, channels=self._channels) for a in audio]
         self._under: Generator[Float32[np.ndarray, "c n"], None, None] | None = None
         if background is not None:
             self._under = read_sound(background, rate_hz=self._rate_hz, channels=self._channels)
@@ -104,16 +105,17 @@ class SoundTrack:
 
     def close(self) -> None:
         """Close the sound files."""
-        self._speech.close()
+        for speech in self._speech:
+            speech.close()
         if self._under is not None:
             self._under.close()
 
     def _blocks(self, first: Fraction) -> Blocks:
         """The track from the first picture on, which the source shows at ``first`` (seconds)."""
-        if self._under is None:
-            return self._speech
-        speech = _Queue(self._speech, self._channels)
-        under = _Queue(self._under, self._channels)
+        if self._under is None and len(self._speech) == 1:
+            return self._speech[0]
+        speech = [_Queue(each, self._channels) for each in self._speech]
+        under = _Queue(self._under or iter(()), self._channels)
         ahead = round(first * self._rate_hz)
         for _ in range(ahead // _STEP):
             under.take(_STEP)
@@ -145,12 +147,12 @@ class _Queue:
 
 
 def _mixed(
-    speech: _Queue, under: _Queue, gain: np.float32, silence: Float32[np.ndarray, "c n"]
+    speech: Sequence[_Queue], under: _Queue, gain: np.float32, silence: Float32[np.ndarray, "c n"]
 ) -> Iterator[Float32[np.ndarray, "c n"]]:
-    while not (speech.over and under.over):
+    while not (all(each.over for each in speech) and under.over):
         quiet, silence = silence[:, :_STEP], silence[:, _STEP:]
         below = np.concatenate([quiet, under.take(_STEP - quiet.shape[1])], axis=1)
-        yield speech.take(_STEP) + gain * below
+        yield np.sum([each.take(_STEP) for each in speech], axis=0) + gain * below
 
 
 def _limited(blocks: Blocks, rate_hz: int, channels: int) -> Iterator[Float32[np.ndarray, "c n"]]:

@@ -7,6 +7,7 @@ import math
 import os
 import secrets
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -121,7 +122,7 @@ class VideoWriter:
         *,
         codec: VideoCodec,
         crf: int | None = None,
-        audio: Path | None = None,
+        audio: Sequence[Path] = (),
         source: Path | None = None,
         keep_background_db: float | None = None,
     ) -> None:
@@ -130,7 +131,7 @@ class VideoWriter:
         Args:
             info: of the video whose frames will come.
             crf: quality, 0 (best) to 51, for av1 to 63; ``None`` takes the encoder's default.
-            audio: any file with sound; ``None`` writes a silent film without a sound track.
+            audio: any files with sound, to be heard together; none writes a film without a sound track.
             source: a film whose other sound tracks, subtitles, fonts, chapters and titles are kept as
                 they are; ``None`` keeps none.
             keep_background_db: how loud the first sound of ``source`` stays under ``audio``; 0 is
@@ -185,7 +186,7 @@ class VideoWriter:
                     str(self._partial.absolute()), "w", format=self._container.muxer, options=options
                 )
                 self._video = self._add_video(self._out)
-            if self._audio is not None:
+            if self._audio:
                 codec = "flac" if self._codec == "ffv1" else self._container.sound
                 self._sound = SoundTrack(
                     self._out, self._path, self._audio, codec, self._source, self._background_db

@@ -1,0 +1,180 @@
+"""Before any heavy work: what will be synced, who, what not and why, how long it will take."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from keysync.cast import cast, rearranged
+from keysync.config import SyncConfig
+from keysync.errors import MediaError
+from keysync.face.survey import Survey, survey
+from keysync.media.read import MediaInfo, probe, read_frames, read_speech
+from keysync.models import Models
+from keysync.report import Report
+from keysync.speech import Speech
+from keysync.timeline import Timeline, arrange
+
+EVERY = 3  # frames: looking at each third one finds the same people and spans in a third of the time
+# Of the compact model: seconds to paint a frame over seconds to look at one, and memory without and per
+# pixel of a frame; from benchmarks/speed.py and benchmarks/memory.py, see docs/performance.md.
+PAINT_TO_LOOK = 11.0
+MEMORY_MB, MEMORY_BYTES_PER_PIXEL = 950, 170
+_TILE = 320  # pixels, width of a picture in the sheet
+_MOST_TILES = 24
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_COLOURS = ((80, 220, 80), (255, 160, 40), (80, 160, 255), (240, 90, 200), (240, 230, 60), (90, 230, 230))
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What ``keysync sync`` would do."""
+
+    report: Report  # as a run would give it, for every third frame, without boxes
+    survey: Survey
+    line: Timeline
+    info: MediaInfo
+    problems: list[str]
+    seconds: float  # that the sync will take on this machine, about
+    memory_mb: int  # at its peak, about
+
+    def write(self, path: Path) -> None:
+        """As JSON."""
+        report = self.report
+        content = {
+            "video": report.video,
+            "speech": report.speech,
+            "model": report.model,
+            "seconds": float(report.end - report.start),
+            "people": report.people,
+            "synced_people": report.synced_people,
+            "notes": report.notes,
+            "spans": report.spans(),
+            "problems": self.problems,
+            "estimate": {"seconds": round(self.seconds, 1), "memory_mb": self.memory_mb},
+        }
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+    def sheet(self, path: Path) -> None:
+        """A PNG: frames across the clip with everyone's box, number and state."""
+        if not cv2.imwrite(str(path), cv2.cvtColor(_sheet(self), cv2.COLOR_RGB2BGR)):
+            raise MediaError(
+                f"{path}: cannot be written; give a path that ends in .png in a folder that exists"
+            )
+
+
+def check_file(
+    video: Path,
+    speech: Path | None,
+    *,
+    models: Models,
+    config: SyncConfig,
+    on_progress: Callable[[int, int | None], None] | None = None,
+) -> Check:
+    """Look at every third frame and plan the sync, without running any of the heavy networks.
+
+    Args:
+        speech: the new speech; None plans for the video's own length.
+    Raises:
+        InputError: a file cannot be read, or no frame shows a face.
+    """
+    info = probe(video)
+    if not info.has_video:
+        raise MediaError(f"{video}: holds no picture; choose a video")
+    report = Report(model=models.name, video=str(video), speech=str(speech or ""))
+    begin = time.perf_counter()
+    frames = islice(read_frames(video), 0, None, EVERY)
+    total = info.frames and -(-info.frames // EVERY)
+    seen = survey(
+        frames,
+        models.tracker,
+        models.framing,
+        models.image_size,
+        on_progress=lambda done: on_progress(done, total) if on_progress else None,
+    )
+    sound = read_speech(speech) if speech else Speech([np.zeros(1, np.float32)])
+    config_length = config.length if speech else "video"
+    line = arrange(seen.times, sound.duration_s, config_length, config.extend, seen.shots[-1])
+    looked = time.perf_counter() - begin
+    parts = cast(rearranged(seen, line), line, {speech or video: sound}, {}, info, config, report)
+    for number, moment in enumerate(line.times):
+        report.add(moment, [part.role.states[number] for part in parts], [])
+    painted = EVERY * sum(len(run) for part in parts for run in part.role.runs)
+    per_look = looked / len(seen.times)
+    seconds = per_look * (EVERY * len(seen.times) + PAINT_TO_LOOK * painted)
+    return Check(
+        report,
+        seen,
+        line,
+        info,
+        _problems(info, line, sound, speech, report),
+        seconds,
+        round(MEMORY_MB + MEMORY_BYTES_PER_PIXEL * info.width * info.height / 1e6),
+    )
+
+
+def _problems(
+    info: MediaInfo, line: Timeline, sound: Speech, speech: Path | None, report: Report
+) -> list[str]:
+    """What the user may want to mend first, one line each."""
+    problems = []
+    picture_s, speech_s = float(line.end - line.start), float(sound.duration_s)
+    if speech and (missing := len(line) - line.extended_from):
+        problems.append(
+            f"the speech is longer than the picture: about {missing * EVERY} frames will be made up"
+        )
+    if speech and report.speech_cut_s > 0:
+        problems.append(f"the last {float(report.speech_cut_s):.2f} s of the speech have no picture")
+    if speech and picture_s - speech_s > 0.2:
+        problems.append(f"the lips rest for the last {picture_s - speech_s:.2f} s: the speech is over")
+    if not info.has_audio and len(report.people) > 1:
+        problems.append("the video has no sound of its own: who speaks in it cannot be told")
+    if not any(state in ("synced", "silent") for state in report.states):
+        problems.append("no frame can be synced")
+    if sound.variance**0.5 < 0.003 and speech:
+        problems.append("the speech is very quiet or silent")
+    return problems
+
+
+def _sheet(check: Check) -> UInt8[np.ndarray, "h w 3"]:
+    """Frames across the clip, each shot at least once while there is room."""
+    times = check.survey.times
+    picks = {
+        *check.survey.shots[:_MOST_TILES],
+        *np.linspace(0, len(times) - 1, 12).round().astype(int).tolist(),
+    }
+    wanted = {times[k]: k for k in sorted(picks)[:_MOST_TILES]}
+    tiles = []
+    for frame in read_frames(check.info.path):
+        if frame.time in wanted:
+            tiles.append(_tile(check, wanted[frame.time], frame.rgb()))
+    while len(tiles) % 4:
+        tiles.append(np.full_like(tiles[0], 30))
+    return np.concatenate([np.concatenate(tiles[k : k + 4], axis=1) for k in range(0, len(tiles), 4)])
+
+
+def _tile(check: Check, number: int, rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "y x 3"]:
+    scale = _TILE / rgb.shape[1]
+    tile = cv2.resize(rgb, (_TILE, round(rgb.shape[0] * scale)), interpolation=cv2.INTER_AREA)
+    for seen in check.survey.appearances:
+        if not seen.first <= number < seen.first + len(seen.landmarks):
+            continue
+        points = seen.landmarks[number - seen.first] * scale
+        low, high = points.min(axis=0).astype(int), points.max(axis=0).astype(int)
+        colour = _COLOURS[(seen.person - 1) % len(_COLOURS)]
+        chosen = seen.person in check.report.synced_people
+        cv2.rectangle(tile, low.tolist(), high.tolist(), colour, 2 if chosen else 1)
+        cv2.putText(tile, str(seen.person), (int(low[0]), int(low[1]) - 4), _FONT, 0.6, colour, 2)
+    state = check.report.states[number] if number < len(check.report.states) else "cut off"
+    text = f"{float(check.survey.times[number]):.2f} s  {state}"
+    cv2.putText(tile, text, (6, tile.shape[0] - 8), _FONT, 0.45, (0, 0, 0), 3)
+    cv2.putText(tile, text, (6, tile.shape[0] - 8), _FONT, 0.45, (255, 255, 255), 1)
+    return np.asarray(tile, np.uint8)

@@ -1,0 +1,140 @@
+"""One person's performance: from frames and speech to the latents of every repainted face.
+
+Each run of frames is worked through in stretches of one keyframe group: encode the faces, sample the
+keyframes, fill the windows between them. The last keyframe of a stretch starts the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from keysync.cast import Part, Run
+from keysync.clip import Frame
+from keysync.config import SyncConfig
+from keysync.face.crop import crop
+from keysync.generate.interpolate import interpolate
+from keysync.generate.keyframes import make_keyframes
+from keysync.generate.stage import Prepared
+from keysync.job import Job
+from keysync.mask.region import lower_face_box, to_latent
+from keysync.models import Models, StageModel
+from keysync.report import Report
+
+Latent = Float[Tensor, "c h w"]
+Ear = Callable[[Sequence[Fraction]], Float[Tensor, "frames tokens dim"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Painted:
+    """A repainted face: frame ``place`` of ``run``."""
+
+    run: Run
+    place: int
+    latent: Latent
+
+
+def perform(
+    frames: Iterator[Frame], part: Part, models: Models, config: SyncConfig, report: Report, job: Job | None
+) -> Iterator[Painted | None]:
+    """What to paint into every frame; None where it stays as it is. Looks one stretch ahead."""
+    ears = {stage.name: stage.listen(part.speech) for stage in (models.keyframes, models.interpolation)}
+    number = 0
+    for run in part.role.runs:
+        for _ in range(run.first - number):
+            next(frames)
+            yield None
+        latents = _act(frames, run, part, ears, models, config, report, job)
+        for place, latent in enumerate(latents):
+            yield Painted(run, place, latent)
+        number = run.last + 1
+    for _ in range(len(part.hears) - number):
+        yield None
+
+
+def _act(
+    frames: Iterator[Frame],
+    run: Run,
+    part: Part,
+    ears: dict[str, Ear],
+    models: Models,
+    config: SyncConfig,
+    report: Report,
+    job: Job | None,
+) -> Iterator[Latent]:
+    """The latents of one run, in order."""
+    layout, device = models.layout, models.device
+
+    def told(places: Sequence[int], latents: Float[Tensor, "n c h w"], stage: StageModel) -> Prepared:
+        with report.clock("audio"):
+            audio = ears[stage.name]([part.hears[run.first + place] for place in places])
+        masks = np.stack([_mask(run, place, models) for place in places])
+        return Prepared(
+            run.first + places[0], latents, torch.from_numpy(masks)[:, None].to(latents), audio.to(latents)
+        )
+
+    identity: Float[Tensor, "1 c h w"] | None = None
+    known: Float[Tensor, "1 c h w"] | None = None  # the keyframe that ended the stretch before
+    carry: Float[Tensor, "1 c h w"] | None = None  # the input of that frame
+    for first, stop in layout.stretches(len(run)):
+        positions = layout.keyframes(stop - first)
+        read = range(first if carry is None else first + 1, min(first + positions[-1] + 1, len(run)))
+        name = f"{part.role.person}-{run.first + first}"
+        if job and (saved := job.load(name)):
+            saved = {key: value.to(device) for key, value in saved.items()}
+            for _ in islice(frames, len(read)):
+                pass
+            yield from saved["latents"].to(saved["identity"])
+            identity, known, carry = saved["identity"], saved["known"], saved["carry"]
+            continue
+
+        fresh = [_encode(next(frames), run, place, models, report) for place in read]
+        latents = torch.stack(fresh) if carry is None else torch.cat([carry, *(z[None] for z in fresh)])
+        places = range(first, first + len(latents))
+        identity = latents[:1] if identity is None else identity
+        keys = [] if known is None else [known]
+        with report.clock("keyframes"):
+            prepared = told(places, latents, models.keyframes)
+            own = told([0], identity, models.keyframes)
+            for group in layout.groups(positions[len(keys) :]):
+                stage = models.keyframes.stage(config.steps)
+                keys.append(make_keyframes(prepared, group, own, stage, layout.group, config.seed))
+        keyframes = torch.cat(keys)
+
+        prepared = told(places, latents, models.interpolation)
+        stage, windows = models.interpolation.stage(config.steps), layout.windows(positions)
+        shown: list[Latent] = []
+        for i in range(0, len(windows), stage.rows):
+            batch = windows[i : i + stage.rows]
+            with report.clock("interpolation"):
+                filled = interpolate(prepared, batch, keyframes[i : i + len(batch) + 1], stage, config.seed)
+            # Rounded here and not only on disk, so that a resumed run shows the same frames.
+            new = list(filled[:, :-1].flatten(0, 1).half().to(latents))[: stop - first - len(shown)]
+            shown += new
+            yield from new
+        if len(shown) < stop - first:  # the run ends on a keyframe
+            shown.append(keyframes[len(windows)].half().to(latents))
+            yield shown[-1]
+        known, carry = keyframes[-1:], latents[-1:]
+        if job:
+            job.save(name, latents=torch.stack(shown).half(), identity=identity, known=known, carry=carry)
+
+
+def _mask(run: Run, place: int, models: Models) -> np.ndarray:
+    box = lower_face_box(run.points(place), models.image_size)
+    return to_latent(box, models.autoencoder.factor)
+
+
+@torch.no_grad()
+def _encode(frame: Frame, run: Run, place: int, models: Models, report: Report) -> Latent:
+    with report.clock("encode"):
+        picture = torch.from_numpy(crop(frame.rgb(), run.to_crop[place], models.image_size))
+        image = picture.to(models.device).permute(2, 0, 1)[None] / 127.5 - 1
+        return models.autoencoder.encode(image)[0]
