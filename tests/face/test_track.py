@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
 
 import av
 import numpy as np
@@ -142,3 +143,45 @@ def test_fit_weights_reproduce_what_the_polynomial_can_express() -> None:
     weights = fit_weights(distance, np.exp(-(distance**2)), degree=2)
     for power, wanted in ((0, 1), (1, 0), (2, 0)):
         assert weights @ distance**power == pytest.approx(wanted, abs=1e-9)
+
+
+def crowd(draw, places: list[tuple[float, float]]) -> np.ndarray:
+    """Drawn faces side by side: x and size of each."""
+    picture = draw(x=places[0][0], size=places[0][1])
+    for (before, _), (x, size) in pairwise(places):
+        edge = round((before + x) / 2)
+        picture[:, edge:] = draw(x=x, size=size)[:, edge:]
+    return picture
+
+
+def middles(found: list[Face | None]) -> list[float | None]:
+    return [None if one is None else float(one.landmarks[:, 0].mean()) for one in found]
+
+
+def test_all_faces_are_found_the_largest_first_and_followed_in_order(
+    detector: FaceDetector, mesh: FaceMesh, draw
+) -> None:
+    tracker = FaceTracker(detector, mesh)
+    first = tracker.faces(crowd(draw, [(150, 55), (450, 75)]), [])
+    assert middles(first) == [pytest.approx(450, abs=15), pytest.approx(150, abs=15)]
+    known = [one for one in first if one]
+    after = tracker.faces(crowd(draw, [(156, 55), (444, 75)]), known, search=True)
+    assert middles(after) == [pytest.approx(444, abs=15), pytest.approx(156, abs=15)]
+
+
+def test_a_lost_face_keeps_its_place_as_none_and_a_new_one_comes_after(
+    detector: FaceDetector, mesh: FaceMesh, draw
+) -> None:
+    tracker = FaceTracker(detector, mesh)
+    known = [one for one in tracker.faces(crowd(draw, [(120, 55), (330, 60)]), []) if one]
+    after = tracker.faces(crowd(draw, [(330, 60), (540, 55)]), known, search=True)
+    assert middles(after) == [pytest.approx(330, abs=15), None, pytest.approx(540, abs=15)]
+
+
+def test_only_the_largest_faces_are_kept(detector: FaceDetector, mesh: FaceMesh, draw) -> None:
+    tracker = FaceTracker(detector, mesh)
+    picture = crowd(draw, [(120, 45), (330, 75), (540, 55)])
+    assert middles(tracker.faces(picture, [], most=2)) == [
+        pytest.approx(330, abs=15),
+        pytest.approx(540, abs=15),
+    ]
