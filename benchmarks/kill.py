@@ -59,9 +59,8 @@ def main() -> None:
         begin = time.monotonic()
         subprocess.run(command(speech, folder / "whole.mkv"), check=True, capture_output=True)
         whole = time.monotonic() - begin
-        print(
-            f"uninterrupted: {whole:.1f} s\n| trial | killed after s | pieces kept | same film |\n|---|---|---|---|"
-        )
+        print(f"uninterrupted: {whole:.1f} s")
+        print("| trial | killed after s | pieces kept | same film |\n|---|---|---|---|")
         good = 0
         for trial in range(options.times):
             out, wait = folder / f"{trial}.mkv", rng.uniform(0.1, 0.95) * whole

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,11 +24,18 @@ from keysync.generate.layout import Layout
 from keysync.models import face_tracker
 from keysync.train.autoencoder import fit_components, train_decoder
 from keysync.train.dataset import CROP, load_clips, prepare_folder
-from keysync.train.loop import TrainConfig, train_stage
+from keysync.train.loop import AUDIO_GUIDANCE, PURE_SIGMA, TrainConfig, train_stage
 
 log = logging.getLogger(__name__)
 HELD_OUT = 12  # prepared clips, the last ones, that no network learns from
-SAMPLING = {"sigma_max": 20.0, "sigma_min": 0.05, "rho": 3.0, "steps": 2, "audio_guidance": 1.5, "rows": 2}
+SAMPLING = {
+    "sigma_max": PURE_SIGMA,
+    "sigma_min": 0.05,
+    "rho": 3.0,
+    "steps": 2,
+    "audio_guidance": AUDIO_GUIDANCE,
+    "rows": 2,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,14 +132,18 @@ def train_network(out: Path, stage: str, plan: Plan) -> None:
     torch.manual_seed(plan.seed)
     network = CompactUNet(CompactUNetConfig())
     if stage == "keyframes":
+        keyframes = None
         config = TrainConfig(stage="keyframes", steps=plan.keyframe_steps, seed=plan.seed)
     else:
         _fill(network, out / "model" / "keyframes.safetensors")
+        keyframes = deepcopy(network).eval().requires_grad_(False)
         config = TrainConfig(
             stage="interpolation", steps=plan.interpolation_steps, frames_per_step=28, rate=5e-4,
             audio_rate=5e-4, seed=plan.seed + 1,
         )  # fmt: skip
-    average = train_stage(network, autoencoder, clips[:-HELD_OUT], clips[-HELD_OUT:], out / stage, config)
+    average = train_stage(
+        network, autoencoder, clips[:-HELD_OUT], clips[-HELD_OUT:], out / stage, config, keyframes=keyframes
+    )
     save_half(average, out / "model" / f"{stage}.safetensors")
 
 

@@ -104,6 +104,7 @@ class Batch:
     told: Condition
     target: Float[Tensor, "b t c h w"]
     mouth: Float[Tensor, "b t 1 h w"]
+    identity: Float[Tensor, "b 1 c h w"]  # any frame of the clip
     pictures: Float[Tensor, "b t 3 p q"]  # -1..1
 
 
@@ -127,8 +128,9 @@ class Batches:
             latents = self.autoencoder.encode_working(rearrange(everything, "b t c h w -> (b t) c h w"))
             latents = rearrange(latents, "(b t) c h w -> b t c h w", b=segments)
         target = latents[:, :frames]
-        reference = latents[:, frames:]
-        return Batch(Condition(audio, reference, target, masks), target, mouths, pictures)
+        identity = latents[:, -1:]
+        reference = latents[:, frames:-1] if windows else identity
+        return Batch(Condition(audio, reference, target, masks), target, mouths, identity, pictures)
 
     def _segment(self, frames: int, windows: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         rng = self.rng
@@ -136,7 +138,7 @@ class Batches:
         length = len(clip.pictures)
         if windows:
             places = rng.integers(length - frames + 1) + np.arange(frames)
-            extra = places[[0, -1]]
+            extra = np.append(places[[0, -1]], rng.integers(length))
         else:
             places = np.sort(rng.choice(length, frames, replace=False))
             extra = rng.integers(length, size=1)

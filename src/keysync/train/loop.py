@@ -6,7 +6,7 @@ import csv
 import math
 import time
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,9 +17,13 @@ from torch import Tensor, nn
 
 from keysync.diffusion.compact_autoencoder import CompactAutoencoder
 from keysync.diffusion.compact_unet import CompactUNet
+from keysync.diffusion.condition import Condition
 from keysync.diffusion.denoiser import Denoiser
 from keysync.errors import ConfigError
 from keysync.train.dataset import Batch, Batches, PreparedClip
+
+PURE_SIGMA = 20.0  # where sampling starts: nothing of the picture is left
+AUDIO_GUIDANCE = 1.5  # with which the compact model samples
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +47,7 @@ class TrainConfig:
     mouth_weight: float = 5.0
     channel_power: float = 0.7  # strong latent channels count more: weight = deviation ** power
     pixel_weight: float = 1.0
+    generated: float = 0.5  # share of windows whose ends are generated keyframes (interpolation only)
     average: float = 0.998
     seed: int = 0
 
@@ -96,11 +101,13 @@ def train_stage(
     out: Path,
     config: TrainConfig,
     *,
+    keyframes: CompactUNet | None = None,
     save_every_s: float = 120,
     stop: int | None = None,
 ) -> CompactUNet:
     """Train ``network`` and return its running average; resumes from ``out`` if a checkpoint is there.
 
+    ``keyframes`` makes the ends of some windows when interpolation is trained; without it all are true.
     ``stop`` ends this call early, after that step; the next call goes on from there.
     Writes ``out/checkpoint.pt`` (everything needed to go on) and ``out/curve.csv``.
     """
@@ -143,6 +150,8 @@ def train_stage(
         frames = 1 if single else config.window
         segments = max(1, config.frames_per_step // frames)
         batch = Batches(clips, autoencoder, rng).draw(segments, frames, windows=windows)
+        if keyframes is not None:
+            batch = _with_generated_ends(batch, keyframes, generator, config)
         batch = _perturbed(batch, generator, config)
         sigma = _sigmas(segments, generator, config)
         noise = torch.randn(batch.target.shape, generator=generator)
@@ -193,7 +202,7 @@ def _schedule(step: int, config: TrainConfig) -> float:
 def _sigmas(count: int, generator: torch.Generator, config: TrainConfig) -> Float[Tensor, " b"]:
     drawn = torch.randn(count, generator=generator) * config.noise_deviation + config.noise_mean
     pure = torch.rand(count, generator=generator) < config.pure_noise
-    return torch.where(pure, 20.0, drawn.exp()).clamp(0.02, 40)
+    return torch.where(pure, PURE_SIGMA, drawn.exp()).clamp(0.02, 40)
 
 
 def _perturbed(batch: Batch, generator: torch.Generator, config: TrainConfig) -> Batch:
@@ -207,8 +216,28 @@ def _perturbed(batch: Batch, generator: torch.Generator, config: TrainConfig) ->
         # Generated keyframes miss the truth by about this much (a third of a deviation); learn to mend it.
         amount = 0.3 * torch.rand(len(reference), 1, 1, 1, 1, generator=generator)
         reference = reference + amount * torch.randn(reference.shape, generator=generator)
-    told = type(told)(audio, reference, told.kept, told.mask)
-    return Batch(told, batch.target, batch.mouth, batch.pictures)
+    return replace(batch, told=replace(told, audio=audio, reference=reference))
+
+
+@torch.no_grad()
+def _with_generated_ends(
+    batch: Batch, keyframes: CompactUNet, generator: torch.Generator, config: TrainConfig
+) -> Batch:
+    """Some windows start and end on what stage one makes of their sound, in one guided step."""
+    told, ends, segments = batch.told, [0, -1], len(batch.target)
+    asked = Condition(
+        audio=told.audio[:, ends].flatten(0, 1)[:, None],
+        reference=batch.identity.repeat_interleave(2, dim=0),
+        kept=told.kept[:, ends].flatten(0, 1)[:, None],
+        mask=told.mask[:, ends].flatten(0, 1)[:, None],
+    )
+    noise = PURE_SIGMA * torch.randn(asked.kept.shape, generator=generator)
+    level = torch.full(noise.shape[:2], PURE_SIGMA)
+    denoiser = Denoiser(keyframes)
+    heard, unheard = (denoiser.denoise(noise, level, replace(asked, hear=h)) for h in (True, False))
+    made = (unheard + AUDIO_GUIDANCE * (heard - unheard)).view(segments, 2, *noise.shape[2:])
+    chosen = torch.rand(segments, 1, 1, 1, 1, generator=generator) < config.generated
+    return replace(batch, told=replace(told, reference=torch.where(chosen, made, told.reference)))
 
 
 @torch.no_grad()
@@ -227,5 +256,5 @@ def _held_out_loss(
     batch = Batches(clips, autoencoder, np.random.default_rng(7)).draw(segments, frames, windows=windows)
     generator = torch.Generator().manual_seed(7)
     noise = torch.randn(batch.target.shape, generator=generator)
-    sigma = torch.full((segments,), 20.0)
+    sigma = torch.full((segments,), PURE_SIGMA)
     return float(stage_loss(denoiser, batch, sigma, noise, autoencoder, config, shown=0)[0])
