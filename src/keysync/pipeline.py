@@ -139,7 +139,7 @@ def _show(frame: Frame, painted: Painted, models: Models, report: Report) -> tup
         face = ((image.clamp(-1, 1) + 1) * 127.5).float().cpu().numpy()
     with report.clock("paste"):
         alpha = paste_mask(points, lower_face_box(points, size))
-        face = match_colour(face, crop(frame.rgb(), to_crop, size), alpha)
+        face = match_colour(face, crop(frame.rgb(), to_crop, size), alpha, points)
         alpha *= run.strength[place]
         shape = (frame.picture.height, frame.picture.width)
         patch, box = trim(*uncrop(np.dstack([face, alpha]), to_crop, shape))

@@ -34,7 +34,7 @@ def test_a_colour_cast_is_taken_out() -> None:
     original = rng.integers(90, 130, (256, 256, 3)).astype(np.uint8)
     alpha = paste_mask(_face(), np.ones((256, 256), np.uint8))
     cast = original.astype(np.float32) + np.array([12, -9, 5], np.float32)
-    matched = match_colour(cast, original, alpha)
+    matched = match_colour(cast, original, alpha, _face())
     error = np.abs((matched - original)[alpha > 0])
     assert error.max() < 1
 
@@ -44,4 +44,19 @@ def test_matching_colours_are_left_alone() -> None:
     alpha = paste_mask(_face(), np.ones((256, 256), np.uint8))
     painted = original.astype(np.float32)
     painted[150:190, 100:156] += 60  # new lips, away from the border
-    assert np.allclose(match_colour(painted, original, alpha), painted, atol=1e-3)
+    assert np.allclose(match_colour(painted, original, alpha, _face()), painted, atol=1e-3)
+
+
+def test_a_stain_on_the_chin_is_taken_out_and_old_lips_do_not_come_back() -> None:
+    original = np.full((256, 256, 3), 120, np.uint8)
+    original[160:180, 100:156] = (180, 60, 60)  # the old lips
+    alpha = paste_mask(_face(), np.ones((256, 256), np.uint8))
+    painted = np.full((256, 256, 3), 120, np.float32)
+    painted[165:175, 100:156] = (170, 70, 70)  # new lips, half as open
+    stained = painted.copy()
+    stained[195:225, 100:156, 2] += 25
+    matched = match_colour(stained, original, alpha, _face())
+    before, after = (np.abs(picture - painted)[195:225, 100:156].mean() for picture in (stained, matched))
+    assert after < 0.5 * before
+    lips = np.s_[160:180, 110:146]
+    assert np.abs(match_colour(painted, original, alpha, _face())[lips] - painted[lips]).max() < 2

@@ -9,9 +9,11 @@ from jaxtyping import Float32, UInt8
 # Fractions of the crop's side.
 _BELOW_CHIN = 0.05  # room for a jaw that opens wider than the source's did
 _FEATHER = 0.05  # width of the soft edge
-_COLOUR_REACH = 0.12  # how far a colour difference at the border reaches into the patch
+_COLOUR_REACH = 0.06  # how far a colour difference reaches
+_AROUND_LIPS = 0.06  # skin that near to the lips moves with them
 
 _JAW = list(range(3, 14))  # iBUG: the jaw line from cheek to cheek, without the parts beside the ears
+_LIPS = list(range(48, 60))
 _NOSE_TIP = 30  # above it speech moves nothing that anyone sees
 _STRANGE = 40.0  # levels; a larger difference in the soft edge is another thing (hair, an ear), not a cast
 
@@ -50,18 +52,26 @@ def match_colour(
     painted: Float32[np.ndarray, "h w 3"],
     original: UInt8[np.ndarray, "h w 3"],
     alpha: Float32[np.ndarray, "h w"],
+    landmarks: Float32[np.ndarray, "68 2"],
 ) -> Float32[np.ndarray, "h w 3"]:
-    """Shift ``painted`` smoothly so that it meets ``original`` along the border of ``alpha``.
+    """Shift the colours of ``painted`` smoothly towards those of ``original``.
 
-    In the soft edge both pictures show the same skin, so their difference there is a colour error; it is
-    spread inwards by normalised convolution (Knutsson and Westin 1993) and fades with distance.
+    In the soft edge both pictures show the same skin, and inside they show the same person's, away from
+    the lips: what differs there on a large scale is a colour error. It is spread by normalised convolution
+    (Knutsson and Westin 1993); the lips get what their surroundings need, nothing of the old lips.
+
+    Args:
+        landmarks: iBUG points of ``original``, crop pixels.
     """
     side = painted.shape[0]
     # A quarter of the size: the correction is smooth by design, and this makes it nearly free.
     small = (side // 4, side // 4)
     error = original.astype(np.float32) - painted
     same = np.abs(error).max(axis=2) < _STRANGE
-    edge = ((alpha > 0.02) & (alpha < 0.98) & same).astype(np.float32)
+    lips = np.zeros((side, side), np.uint8)
+    cv2.fillConvexPoly(lips, cv2.convexHull(np.round(landmarks[_LIPS]).astype(np.int32)), 1)
+    away = cv2.distanceTransform(1 - lips, cv2.DIST_L2, 5) > _AROUND_LIPS * side
+    edge = ((alpha > 0.02) & same & (away | (alpha < 0.98))).astype(np.float32)
     weight = cv2.resize(edge, small, interpolation=cv2.INTER_AREA)
     error = cv2.resize(error * edge[..., None], small, interpolation=cv2.INTER_AREA)
     sigma = _COLOUR_REACH * side / 4
