@@ -19,6 +19,7 @@ from rich.table import Table
 
 from keysync.config import Extend, Length, SyncConfig, VideoCodec
 from keysync.errors import ConfigError, KeySyncError
+from keysync.interfaces.evaluate import evaluate
 
 app = typer.Typer(
     add_completion=False,
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="What is installed: sizes, licences, hashes.", invoke_without_command=True)
 app.add_typer(models_app, name="models")
+app.command()(evaluate)
 console, errors = Console(), Console(stderr=True)
 
 Device = Literal["auto", "cpu", "cuda", "mps"]

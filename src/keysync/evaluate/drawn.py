@@ -1,0 +1,231 @@
+"""The exact benchmark: drawn people whose other words are known to the pixel.
+
+Each person is drawn twice with one face, light and head motion and two texts. The first take (A) gets
+the second one's speech; the second take (B) is what a perfect method would make. Faces, voices, texts
+and backgrounds are of the test split, which no training sees.
+
+The reference curve is what the face mesh reads off B, not the label: see docs/evaluation.md.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import as_completed
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from keysync.checkpoints import cache_folder
+from keysync.config import SyncConfig
+from keysync.errors import ConfigError, KeySyncError
+from keysync.evaluate import lips
+from keysync.evaluate.measure import Track, load_track, picture_scores, same_length, track
+from keysync.evaluate.pair import Pair, add_learned, keep_metrics, lip_scores, look, phones_beside
+from keysync.evaluate.pool import pool
+from keysync.evaluate.result import Look, Progress, Results, Values
+from keysync.evaluate.rows import write_frozen, write_silence, write_truth
+from keysync.models import Models, load_models, model_folder
+from keysync.pipeline import sync_file
+from keysync.synthetic.make import VERSION, make_clips, plan_clips
+
+PEOPLE, SEED = 24, 7
+REFERENCES = ("truth", "nothing", "frozen")
+_SIZE, _SECONDS, _FRAMING = (512, 512), 4.0, "head"
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Two takes on disk, and a folder for the films that are made of them."""
+
+    name: str
+    old: Path  # folder of take A
+    new: Path  # folder of take B
+    out: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Of one person."""
+
+    rows: dict[str, Values]
+    films: dict[str, Path]
+    look: Look
+    failures: list[str]
+
+
+def clips_folder(seed: int) -> Path:
+    """Where the clips of ``seed`` are kept; another generator or another plan has another folder."""
+    key = f"v{VERSION}-{_SIZE[0]}x{_SIZE[1]}-{_SECONDS}s-{_FRAMING}-seed{seed}"
+    return cache_folder().parent / "drawn" / key
+
+
+def draw(people: int, seed: int, jobs: int, on_progress: Progress | None = None) -> Path:
+    """Draw the takes that are not in the cache yet; the folder that holds them."""
+    folder = clips_folder(seed)
+    plans = plan_clips(
+        2 * people, seed, split="test", takes=2, size=_SIZE, seconds=_SECONDS, framing=_FRAMING
+    )
+    missing = [not (folder / f"{index:05d}").exists() for index in range(len(plans))]
+    if any(missing):
+        for count, _ in enumerate(make_clips(plans, folder, jobs), start=1):
+            if on_progress:
+                on_progress("clips drawn", count, len(plans))
+    return folder
+
+
+def check(rows: Sequence[str], people: int, seed: int) -> None:
+    """Say now, not after an hour of drawing, what is wrong with the request.
+
+    Raises:
+        ConfigError: no people, no row, or a row that is neither a reference nor a model.
+    """
+    if people < 1 or seed < 0 or not rows:
+        raise ConfigError(f"people is {people}, seed {seed}, rows {len(rows)}; they must be 1, 0, 1 or more")
+    for row in rows:
+        if row not in REFERENCES:
+            model_folder(row)
+
+
+def evaluate_drawn(
+    rows: Sequence[str] = (*REFERENCES, "compact"),
+    *,
+    people: int = PEOPLE,
+    seed: int = SEED,
+    jobs: int = 1,
+    device: str = "cpu",
+    metrics: Sequence[str] | None = None,
+    on_progress: Progress | None = None,
+) -> Results:
+    """All metrics for all rows.
+
+    Args:
+        rows: of ``REFERENCES``, or what ``load_models`` takes: compact, full, a model folder.
+        people: 1 or more; fewer people are the first of more.
+        seed: of the drawn set; another one shares nothing with it.
+    Raises:
+        ConfigError: no people, no row, or a row that is neither a reference nor a model.
+    """
+    check(rows, people, seed)
+    clips = draw(people, seed, jobs, on_progress)
+    about = {"suite": "drawn", "people": people, "seed": seed, "generator": VERSION}
+    results = Results(about)
+    with tempfile.TemporaryDirectory() as scratch, pool(jobs) as workers:
+        crowd = [
+            Person(
+                f"{seed}/{index}",
+                clips / f"{2 * index:05d}",
+                clips / f"{2 * index + 1:05d}",
+                Path(scratch) / f"{index}",
+            )
+            for index in range(people)
+        ]
+        queued = {workers.submit(evaluate_person, p, tuple(rows), device): p for p in crowd}
+        found: dict[str, Found] = {}
+        for count, done in enumerate(as_completed(queued), start=1):
+            person = queued[done]
+            try:
+                found[person.name] = done.result()
+            except KeySyncError as error:
+                results.failures.append(f"{person.name}: {error}")
+            if on_progress:
+                on_progress("people", count, people)
+        for row in rows:
+            for person in crowd:
+                if person.name in found and row in found[person.name].rows:
+                    results.add(label(row), person.name, found[person.name].rows[row])
+        films = []
+        for person in crowd:
+            if person.name in found:
+                results.looks.append(found[person.name].look)
+                results.failures += found[person.name].failures
+                films += [
+                    (
+                        label(row),
+                        Pair(person.name, film, person.new / "clip.mp4", person.new / "clip.wav"),
+                    )
+                    for row, film in found[person.name].films.items()
+                ]
+        add_learned(results, films, metrics, device)
+    keep_metrics(results, metrics)
+    return results
+
+
+def label(row: str) -> str:
+    """A row's name in tables: a model folder's own name."""
+    return Path(row).name
+
+
+def evaluate_person(person: Person, rows: tuple[str, ...], device: str) -> Found:
+    """All rows of one person; a row that fails is listed and leaves the others."""
+    person.out.mkdir(parents=True)
+    old, new = (kept_track(folder) for folder in (person.old, person.new))
+    source, truth = person.old / "clip.mp4", person.new / "clip.mp4"
+    phones = phones_beside(truth)
+    values: dict[str, Values] = {}
+    films: dict[str, Path] = {}
+    shown: dict[str, tuple[Path, Track]] = {"B": (truth, new)}
+    failures = []
+    for number, row in enumerate(rows):
+        try:
+            film = _film(person, row, number, old, new, device)
+            seen = old if row == "nothing" else track(film)
+            same_length(film, seen, truth, new)
+            values[row] = lip_scores(seen, new, phones, old)
+            values[row] |= picture_scores(film, truth, new, source)
+            values[row] |= _silence(person, row, number, seen, old, device)
+        except KeySyncError as error:
+            failures.append(f"{person.name} {label(row)}: {error}")
+            continue
+        films[row] = film
+        shown[label(row)] = (film, seen)
+    return Found(values, films, look(person.name, new, shown, phones), failures)
+
+
+def kept_track(folder: Path) -> Track:
+    """The track of a drawn clip, measured once."""
+    path = folder / "track.npz"
+    known = load_track(path)
+    if known is None:
+        known = track(folder / "clip.mp4")
+        known.save(path)
+    return known
+
+
+def _film(person: Person, row: str, number: int, old: Track, new: Track, device: str) -> Path:
+    source = person.old / "clip.mp4"
+    out = person.out / f"{number}.mp4"
+    if row == "nothing":
+        return source
+    if row == "truth":
+        write_truth(person.new / "clip.mp4", new, out)
+    elif row == "frozen":
+        write_frozen(source, old, out)
+    else:
+        _sync(person, person.new / "clip.wav", out, row, device)
+    return out
+
+
+def _silence(person: Person, row: str, number: int, seen: Track, old: Track, device: str) -> Values:
+    """LipLeak: the person synced to silence. A film that hears nothing is its own answer."""
+    if row == "truth":  # nobody has drawn a third, silent take
+        return {"lipleak": None, "normalised_lipleak": None}
+    if row not in REFERENCES:
+        silence, out = person.out / "silence.wav", person.out / f"{number}-silence.mp4"
+        write_silence(silence, len(old) / old.fps)
+        _sync(person, silence, out, row, device)
+        seen = track(out)
+    return {
+        "lipleak": lips.lipleak(seen.landmarks),
+        "normalised_lipleak": lips.normalised_lipleak(seen.landmarks, old.landmarks),
+    }
+
+
+def _sync(person: Person, speech: Path, out: Path, row: str, device: str) -> None:
+    config = SyncConfig(length="video")
+    sync_file(person.old / "clip.mp4", speech, out, models=_model(row, device), config=config)
+
+
+@lru_cache(maxsize=1)
+def _model(choice: str, device: str) -> Models:
+    return load_models(choice, device)

@@ -1,0 +1,181 @@
+"""Does the repainted mouth look right? Aligned crops in, numbers out.
+
+All pictures are crops of one and the same place and size, RGB, 8 bit. ``Areas`` says which pixels are
+mouth, border and rest; the pure functions take pictures and areas, ``PictureScores`` adds them up over a
+film, one frame at a time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torchmetrics.functional.image import structural_similarity_index_measure
+from torchmetrics.image import PeakSignalNoiseRatio
+
+from keysync.errors import InputError
+from keysync.mask.region import region
+
+BEST_DB = 100.0  # stands for "identical", where PSNR has no value
+_BORDER = 0.035  # of the crop: to either side of the mask's edge
+_PLACES = {"mask": "inside", "border": "border", "outside": "outside"}
+_SSIM_EVERY = 4  # frames; neighbours are nearly alike, and SSIM costs more than all else together
+_STILL = 0.1  # levels: a truth that flickers less is a standing picture
+
+Picture = UInt8[np.ndarray, "h w 3"]
+Area = Bool[np.ndarray, "h w"]
+
+
+@dataclass(frozen=True, slots=True)
+class Areas:
+    """Where a crop is judged."""
+
+    inside: Area  # the mouth's mask without its border
+    border: Area
+    outside: Area
+
+
+def areas(landmarks: Float[np.ndarray, "68 2"], size: int) -> Areas:
+    """The three parts of a crop, from the landmarks of the true picture in pixels of the crop.
+
+    The mask is the area inside the jaw line: all that speech moves, and no background.
+    """
+    mask = region("face", landmarks, size)
+    if not mask.any():
+        raise InputError("the face lies outside the picture; cut this part out")
+    reach = 2 * round(_BORDER * size) + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+    core = cv2.erode(mask, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0).astype(bool)
+    wide = cv2.dilate(mask, kernel).astype(bool)
+    return Areas(inside=core, border=wide & ~core, outside=~wide)
+
+
+def psnr_db(pred: Picture, ref: Picture, area: Area) -> float:
+    """Peak signal to noise ratio of the pixels in ``area``, dB; higher is better, 100 is identical.
+
+    Misleads: blur is cheap, a sharp mouth a pixel off is dear.
+    """
+    noise = _Noise()
+    noise.add(pred, ref, area)
+    return noise.db()
+
+
+def ssim_map(pred: Picture, ref: Picture) -> Float[np.ndarray, "h w"]:
+    """Structural similarity of every pixel, on luma; -1 to 1, 1 is identical.
+
+    Source: Wang et al. 2004. Misleads: flat skin scores high whatever the mouth does.
+    """
+    pair = [torch.from_numpy(_luma(picture))[None, None] for picture in (pred, ref)]
+    full = structural_similarity_index_measure(pair[0], pair[1], data_range=255.0, return_full_image=True)
+    assert isinstance(full, tuple)
+    return np.asarray(full[1][0, 0].numpy())
+
+
+def ssim(pred: Picture, ref: Picture, area: Area) -> float:
+    """Mean of ``ssim_map`` over ``area``; 1 is identical."""
+    return float(ssim_map(pred, ref)[area].mean())
+
+
+def sharpness(picture: Picture, area: Area) -> float:
+    """VL: variance of the Laplacian of luma in ``area``; higher is sharper, 0 is flat.
+
+    Misleads: noise is sharp too, and faces differ, so compare with the true film's only.
+    Source: Pech-Pacheco et al. 2000; as VL in Bigata et al. 2025, arXiv:2505.00497.
+    """
+    return float(cv2.Laplacian(_luma(picture), cv2.CV_32F)[area].var())
+
+
+def second_difference(before: Picture, here: Picture, after: Picture, area: Area) -> float:
+    """Mean size of the second difference over three frames in ``area``, levels; 0 is standing still."""
+    first, second, third = (_luma(picture)[area] for picture in (before, here, after))
+    return float(np.abs(first - 2 * second + third).mean())
+
+
+def edge_strength(picture: Picture, area: Area) -> float:
+    """Mean size of the gradient of luma in ``area``, levels per pixel."""
+    luma = cv2.GaussianBlur(_luma(picture), (0, 0), 1.0)  # a seam is an edge, not grain
+    across, down = cv2.Sobel(luma, cv2.CV_32F, 1, 0), cv2.Sobel(luma, cv2.CV_32F, 0, 1)
+    return float(cv2.magnitude(across, down)[area].mean()) / 8  # Sobel's kernel weighs 8
+
+
+class PictureScores:
+    """Adds up the pictures of one film; bounded memory."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._noise: dict[str, _Noise] = {}
+        self._ssim: dict[str, list[float]] = {}
+        self._sharp: list[float] = []
+        self._edges: list[tuple[float, float]] = []
+        self._moves: list[tuple[float, float]] = []
+        self._last: deque[tuple[Picture, Picture]] = deque(maxlen=2)
+
+    def add(self, pred: Picture, ref: Picture, source: Picture | None, where: Areas) -> None:
+        """One frame; ``source`` is the untouched picture, without which ``ref`` stands for it."""
+        similar = ssim_map(pred, ref) if self._count % _SSIM_EVERY == 0 else None
+        self._count += 1
+        for name in _PLACES.values():
+            area = getattr(where, name)
+            if not area.any():
+                continue
+            self._noise.setdefault(name, _Noise()).add(pred, ref, area)
+            if similar is not None:
+                self._ssim.setdefault(name, []).append(float(similar[area].mean()))
+        self._sharp.append(sharpness(pred, where.inside))
+        own = ref if source is None else source
+        self._edges.append((edge_strength(pred, where.border), edge_strength(own, where.border)))
+        if len(self._last) == 2:
+            (pred0, ref0), (pred1, ref1) = self._last
+            self._moves.append(
+                (
+                    second_difference(pred0, pred1, pred, where.inside),
+                    second_difference(ref0, ref1, ref, where.inside),
+                )
+            )
+        self._last.append((pred, ref))
+
+    def values(self) -> dict[str, float | None]:
+        """The film's numbers, by metric name.
+
+        ``mask_psnr_db``, ``border_psnr_db``, ``outside_psnr_db``, and ``_ssim`` of the same places;
+        ``vl`` (see ``sharpness``); ``seam``: edge strength along the mask's border over the source's own,
+        1 is no seam, above 1 a visible one, below 1 a blurred border; ``flicker``: second difference in
+        the mask over the truth's, 1 is as calm as the truth, above 1 flickers, below 1 is too still.
+        """
+        found: dict[str, float | None] = {}
+        for short, name in _PLACES.items():
+            found[f"{short}_psnr_db"] = self._noise[name].db() if name in self._noise else None
+            found[f"{short}_ssim"] = float(np.mean(self._ssim[name])) if name in self._ssim else None
+        found["vl"] = float(np.mean(self._sharp)) if self._sharp else None
+        found["seam"] = _ratio(self._edges, 1e-3)
+        found["flicker"] = _ratio(self._moves, _STILL)
+        return found
+
+
+def _ratio(pairs: list[tuple[float, float]], floor: float) -> float | None:
+    if not pairs:
+        return None
+    ours, theirs = np.mean(pairs, axis=0).tolist()
+    return float(ours / theirs) if theirs > floor else None
+
+
+class _Noise:
+    """PSNR over all pixels that were added."""
+
+    def __init__(self) -> None:
+        self._metric = PeakSignalNoiseRatio(data_range=255.0)
+
+    def add(self, pred: Picture, ref: Picture, area: Area) -> None:
+        pair = [torch.from_numpy(picture[area].astype(np.float32)) for picture in (pred, ref)]
+        self._metric.update(*pair)
+
+    def db(self) -> float:
+        return min(float(self._metric.compute()), BEST_DB)
+
+
+def _luma(picture: Picture) -> Float[np.ndarray, "h w"]:
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32))

@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("numba")
+
+from keysync.errors import ConfigError
+from keysync.evaluate import drawn
+from keysync.evaluate.drawn import REFERENCES, Person, clips_folder, evaluate_drawn, evaluate_person
+from keysync.models import Models
+
+Takes = tuple[Path, Path]
+
+
+@pytest.fixture
+def person(takes: Takes, tmp_path: Path) -> Person:
+    return Person("1/0", *takes, tmp_path / "out")
+
+
+def test_the_reference_rows_come_out_as_theory_says(person: Person) -> None:
+    found = evaluate_person(person, REFERENCES, "cpu")
+    assert found.failures == []
+    truth, nothing, frozen = (found.rows[row] for row in REFERENCES)
+    assert truth["opening_r"] >= 0.95  # type: ignore[operator]
+    assert truth["closure_rate"] >= 0.9  # type: ignore[operator]
+    assert truth["sync_offset_ms"] == 0
+    assert truth["mask_psnr_db"] < 100  # type: ignore[operator]  # a copy through the codec, not the file
+    assert abs(nothing["opening_r"]) <= 0.3  # type: ignore[arg-type]
+    assert nothing["leakage"] == pytest.approx(1)
+    assert nothing["normalised_lipleak"] == 1
+    assert frozen["articulation"] < 0.05  # type: ignore[operator]
+    assert truth["mask_psnr_db"] > nothing["mask_psnr_db"]  # type: ignore[operator]
+    assert set(found.look.strips) == {"B", *REFERENCES}
+
+
+def test_a_model_row_is_synced_to_the_new_words_and_to_silence(
+    person: Person, tiny: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawn, "_model", lambda *_: tiny)
+    found = evaluate_person(person, ("tiny",), "cpu")
+    assert found.failures == []
+    assert 0 <= found.rows["tiny"]["lipleak"] <= 1  # type: ignore[operator]
+    assert found.films["tiny"].is_file()
+
+
+def test_a_row_that_fails_is_named_and_leaves_the_others(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ConfigError("no such model")
+
+    monkeypatch.setattr(drawn, "_model", fail)
+    found = evaluate_person(person, ("truth", "mine"), "cpu")
+    assert found.failures == ["1/0 mine: no such model"]
+    assert set(found.rows) == {"truth"}
+
+
+def test_tracks_of_the_takes_are_measured_once(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = drawn.kept_track(person.old)
+    monkeypatch.setattr(drawn, "track", lambda _: pytest.fail("measured again"))
+    assert (drawn.kept_track(person.old).landmarks == first.landmarks).all()
+
+
+def test_another_seed_or_generator_has_another_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = clips_folder(7)
+    assert clips_folder(8) != first
+    monkeypatch.setattr(drawn, "VERSION", 99)
+    assert clips_folder(7) != first
+
+
+@pytest.mark.parametrize("wrong", [{"people": 0}, {"seed": -1}, {"rows": ()}, {"rows": ("truht",)}])
+def test_wrong_options_are_said_before_anything_is_drawn(
+    wrong: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawn, "draw", lambda *_: pytest.fail("drawn"))
+    with pytest.raises(ConfigError):
+        evaluate_drawn(**wrong)  # type: ignore[arg-type]
