@@ -32,7 +32,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A compact model folder: 4 latent channels on 4x4 cells."""
     folder = tmp_path_factory.mktemp("tiny")
     torch.manual_seed(0)
-    parts = CompactAutoencoderConfig(channels=4, patch=16, shrink=1, widths=(8, 8, 8))
+    parts = CompactAutoencoderConfig(channels=4, patch=16, shrink=1, widths=(8, 8))
     network = CompactUNetConfig(
         latent_channels=4, cells=4, widths=(8, 16, 16), embedding=16, audio_dim=8, audio_width=8, heads=2
     )

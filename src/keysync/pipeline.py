@@ -15,17 +15,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 
 from keysync.cast import Part, cast, rearranged
 from keysync.clip import Frame
 from keysync.composite.blend import match_colour, paste_mask
 from keysync.composite.paste import paste, trim
 from keysync.config import SyncConfig
+from keysync.diffusion.autoencoder import Surroundings
 from keysync.errors import ConfigError, MediaError
 from keysync.face.crop import crop, uncrop
 from keysync.face.survey import survey
 from keysync.job import Job
-from keysync.mask.region import lower_face_box
+from keysync.mask.region import lower_face_box, to_latent
 from keysync.media.read import probe, read_frames, read_speech
 from keysync.media.replay import Replay
 from keysync.media.write import VideoWriter, require_space
@@ -34,6 +36,7 @@ from keysync.perform import Painted, perform
 from keysync.report import Box, Report
 from keysync.timeline import arrange
 
+Picture = UInt8[np.ndarray, "s s 3"]
 Progress = Callable[[str, int, int | None], None]  # step, frames done, frames in all
 
 
@@ -118,28 +121,46 @@ def sync(
             and once to paste: a stretch is some 170 frames, and of an 8K film they would fill 8 GB.
     """
     performances = [perform(read(), part, models, config, report, job) for part in parts]
+    references: list[Picture | None] = [None] * len(parts)  # each one's first frame of the run
     for number, frame in enumerate(read()):
         boxes = []
-        for performance in performances:
+        for who, performance in enumerate(performances):
             painted = next(performance)
             if painted is not None:
-                frame, box = _show(frame, painted, models, report)
+                with report.clock("paste"):
+                    original = crop(frame.rgb(), painted.run.to_crop[painted.place], models.image_size)
+                reference = references[who] = original if painted.place == 0 else references[who]
+                assert reference is not None
+                frame, box = _show(frame, painted, original, reference, models, report)
                 boxes += box
         report.add(frame.time, [part.role.states[number] for part in parts], boxes)
         yield frame
 
 
 @torch.no_grad()
-def _show(frame: Frame, painted: Painted, models: Models, report: Report) -> tuple[Frame, list[Box]]:
+def _show(
+    frame: Frame, painted: Painted, original: Picture, reference: Picture, models: Models, report: Report
+) -> tuple[Frame, list[Box]]:
     """Decode one face and paste it into its frame; also the box that it may have changed, if any."""
-    run, place, size = painted.run, painted.place, models.image_size
+    run, place = painted.run, painted.place
     to_crop, points = run.to_crop[place], run.points(place)
+    box_mask = lower_face_box(points, models.image_size)
     with report.clock("decode"):
-        image = models.autoencoder.decode(painted.latent[None])[0].permute(1, 2, 0)
-        face = ((image.clamp(-1, 1) + 1) * 127.5).float().cpu().numpy()
+        factor = models.autoencoder.factor
+        cells = np.kron(to_latent(box_mask, factor), np.ones((factor, factor), np.uint8))
+        mask = torch.from_numpy(cells).to(painted.latent)
+        now, before = (
+            torch.from_numpy(picture).to(painted.latent).permute(2, 0, 1)[None] / 127.5 - 1
+            for picture in (original, reference)
+        )
+        around = Surroundings(before, now * (1 - mask), mask[None, None])
+        image = models.autoencoder.decode(painted.latent[None], around)
+        # What the network was not asked to repaint it may have painted anyhow.
+        image = (image.clamp(-1, 1) * mask + now * (1 - mask))[0].permute(1, 2, 0)
+        face = ((image + 1) * 127.5).float().cpu().numpy()
     with report.clock("paste"):
-        alpha = paste_mask(points, lower_face_box(points, size))
-        face = match_colour(face, crop(frame.rgb(), to_crop, size), alpha, points)
+        alpha = paste_mask(points, box_mask)
+        face = match_colour(face, original, alpha, points)
         alpha *= run.strength[place]
         shape = (frame.picture.height, frame.picture.width)
         patch, box = trim(*uncrop(np.dstack([face, alpha]), to_crop, shape))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -10,6 +11,15 @@ from torch import Tensor, nn
 
 # Brings Stable Video Diffusion's latents to a deviation near 1 (Rombach et al. 2022, arXiv:2112.10752).
 LATENT_SCALE = 0.18215
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a decoder may look at besides the latents; nothing of the old mouth of these frames."""
+
+    reference: Float[Tensor, "n 3 H W"]  # another frame of the same person, -1..1
+    kept: Float[Tensor, "n 3 H W"]  # the frames themselves, 0 where they are repainted
+    mask: Float[Tensor, "n 1 H W"]  # 1 = repaint
 
 
 @runtime_checkable
@@ -32,8 +42,10 @@ class Autoencoder(Protocol):
         """Images in -1..1 to latents; with a generator, a random draw where the encoder is random."""
         ...
 
-    def decode(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 H W"]:
-        """Latents to images, about -1..1, not clipped."""
+    def decode(
+        self, latents: Float[Tensor, "n c h w"], around: Surroundings | None = None
+    ) -> Float[Tensor, "n 3 H W"]:
+        """Latents to images, about -1..1, not clipped; with ``around`` only the repainted part counts."""
         ...
 
 
@@ -74,7 +86,10 @@ class TemporalAutoencoder(nn.Module):
             parts.append(posterior.mode() if generator is None else posterior.sample(generator))
         return torch.cat(parts).to(images) * LATENT_SCALE
 
-    def decode(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 H W"]:
-        """Scaled latents to images, about -1..1, not clipped."""
+    def decode(
+        self, latents: Float[Tensor, "n c h w"], around: Surroundings | None = None
+    ) -> Float[Tensor, "n 3 H W"]:
+        """Scaled latents to images, about -1..1, not clipped. ``around`` is in the contract, not used."""
+        del around
         parts = torch.split((latents / LATENT_SCALE).to(self.vae.dtype), self.rows)
         return torch.cat([self.vae.decode(part, num_frames=1).sample for part in parts]).to(latents)

@@ -1,9 +1,10 @@
-"""The compact autoencoder: linear to latents, a small network back.
+"""The compact autoencoder: linear to latents; a small network back that also looks at the person.
 
 Encoding is one strided convolution whose filters are the principal components of face patches, so it
-costs next to nothing and needs no training; decoding is its transpose plus a network that mends what 32
-numbers per 16x16 patch cannot say. Latents are standardised per channel, which puts every channel on
-the scale the diffusion mathematics expects (deviation 1).
+costs next to nothing and needs no training. 32 numbers per 16x16 patch say where lips, teeth and skin
+are, not what they look like: that the decoder takes from a reference frame of the same person and from
+the part of the frame that is kept. Latents are standardised per channel, which puts every channel on the
+scale the diffusion mathematics expects (deviation 1).
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from keysync.diffusion.autoencoder import Surroundings
+
+_FOLD = 4  # working pixels on a side that the network sees as one
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompactAutoencoderConfig:
     channels: int = 32
     patch: int = 16  # pixels of the working picture per latent cell
     shrink: int = 2  # crop pixels per pixel of the working picture
-    widths: tuple[int, int, int] = (32, 96, 192)
+    widths: tuple[int, int] = (64, 128)  # of the decoder at 1/4 and 1/8 of the working picture
 
 
 class _Residual(nn.Module):
@@ -47,31 +52,23 @@ class CompactAutoencoder(nn.Module):
         self.config = config
         self.channels = config.channels
         self.factor = config.patch * config.shrink
-        low, mid, high = config.widths
+        low, high = config.widths
         self.components = nn.Parameter(torch.zeros(config.channels, 3, config.patch, config.patch))
         self.register_buffer("latent_mean", torch.zeros(config.channels))
         self.register_buffer("latent_deviation", torch.ones(config.channels))
-        self.mend = nn.Sequential(
-            nn.Conv2d(config.channels, high, 3, padding=1),
-            _Residual(high),
-            _Residual(high),
-            nn.SiLU(),
-            nn.Conv2d(high, 4 * mid, 1),
-            nn.PixelShuffle(2),
-            _Residual(mid),
-            _Residual(mid),
-            nn.SiLU(),
-            nn.Conv2d(mid, 4 * low, 3, padding=1),
-            nn.PixelShuffle(2),
-            _Residual(low),
-            _Residual(low),
-            nn.SiLU(),
-        )
-        self.paint = nn.Conv2d(low, 48, 3, padding=1)
+        # In: the linear picture, the reference, what is kept, the mask.
+        self.enter = nn.Conv2d(10 * _FOLD**2, low, 1)
+        self.fine_in = nn.Sequential(_Residual(low), _Residual(low))
+        self.down = nn.Conv2d(4 * low, high, 1)
+        self.coarse = nn.Sequential(_Residual(high), _Residual(high))
+        self.up = nn.Conv2d(high, 4 * low, 1)
+        self.fine_out = nn.Sequential(_Residual(low), nn.SiLU())
+        # Out: a correction, and how much of the reference to copy.
+        self.paint = nn.Conv2d(low, 4 * _FOLD**2, 3, padding=1)
         nn.init.zeros_(self.paint.weight)
         nn.init.zeros_(self.paint.bias)  # type: ignore[arg-type]
 
-    def shrink(self, images: Float[Tensor, "n 3 H W"]) -> Float[Tensor, "n 3 h w"]:
+    def shrink(self, images: Float[Tensor, "n c H W"]) -> Float[Tensor, "n c h w"]:
         """Crop to working picture: area mean."""
         return F.avg_pool2d(images, self.config.shrink) if self.config.shrink > 1 else images
 
@@ -80,12 +77,28 @@ class CompactAutoencoder(nn.Module):
         z = F.conv2d(pictures, self.components, stride=self.config.patch)
         return (z - self.latent_mean[:, None, None]) / self.latent_deviation[:, None, None]
 
-    def decode_working(self, latents: Float[Tensor, "n c y x"]) -> Float[Tensor, "n 3 h w"]:
-        """Standardised latents to working pictures, about -1..1, not clipped."""
+    def decode_linear(self, latents: Float[Tensor, "n c y x"]) -> Float[Tensor, "n 3 h w"]:
+        """Standardised latents to working pictures by the components alone, about -1..1, not clipped."""
         z = latents * self.latent_deviation[:, None, None] + self.latent_mean[:, None, None]
-        linear = F.conv_transpose2d(z, self.components, stride=self.config.patch)
-        mended = self.paint(self.mend(latents.contiguous(memory_format=torch.channels_last)))
-        return linear + F.pixel_shuffle(mended, 4)
+        return F.conv_transpose2d(z, self.components, stride=self.config.patch)
+
+    def decode_working(
+        self, latents: Float[Tensor, "n c y x"], around: Surroundings
+    ) -> tuple[Float[Tensor, "n 3 h w"], Float[Tensor, "n 1 h w"]]:
+        """Latents to working pictures, and how much of the reference they hold, 0..1.
+
+        Args:
+            around: of working size.
+        """
+        linear = self.decode_linear(latents)
+        seen = torch.cat([linear, around.reference, around.kept, around.mask], dim=1)
+        seen = F.pixel_unshuffle(seen.contiguous(memory_format=torch.channels_last), _FOLD)
+        fine = self.fine_in(self.enter(seen))
+        coarse = self.coarse(self.down(F.pixel_unshuffle(fine, 2)))
+        fine = self.fine_out(fine + F.pixel_shuffle(self.up(coarse), 2))
+        change = F.pixel_shuffle(self.paint(fine), _FOLD)
+        copied = torch.sigmoid(change[:, 3:] - 2)
+        return linear + change[:, :3] + copied * (around.reference - linear), copied
 
     def encode(
         self, images: Float[Tensor, "n 3 H W"], generator: torch.Generator | None = None
@@ -94,9 +107,37 @@ class CompactAutoencoder(nn.Module):
         del generator
         return self.encode_working(self.shrink(images))
 
-    def decode(self, latents: Float[Tensor, "n c y x"]) -> Float[Tensor, "n 3 H W"]:
-        """Latents to crops, about -1..1."""
-        pictures = self.decode_working(latents)
+    def decode(
+        self, latents: Float[Tensor, "n c y x"], around: Surroundings | None = None
+    ) -> Float[Tensor, "n 3 H W"]:
+        """Latents to crops, about -1..1; without ``around`` by the components alone."""
+        images = self._grow(self.decode_linear(latents))
+        if around is None or not around.mask.any():
+            return images
+        cells, pixels = self._reach(around.mask)
+        parts = [part[..., *pixels] for part in (around.reference, around.kept, around.mask)]
+        small = Surroundings(*map(self.shrink, parts))
+        pictures, copied = self.decode_working(latents[..., *cells], small)
+        # What shrinking took from the reference comes back where the reference is copied.
+        detail = parts[0] - self._grow(small.reference)
+        images[..., *pixels] = self._grow(pictures) + self._grow(copied) * detail
+        return images
+
+    def _reach(self, mask: Float[Tensor, "n 1 H W"]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """Rows and columns, in cells and in pixels, that hold the mask and one cell around it.
+
+        The rest of the crop is never shown, and the network is most of the work.
+        """
+        covered = F.max_pool2d(mask, self.factor).amax(dim=(0, 1)) > 0
+        cells = []
+        for line in (covered.any(dim=1), covered.any(dim=0)):
+            places = line.nonzero()
+            cells.append(slice(max(int(places[0]) - 1, 0), min(int(places[-1]) + 2, len(line))))
+        rows, columns = cells
+        pixels = [slice(self.factor * part.start, self.factor * part.stop) for part in cells]
+        return (rows, columns), (pixels[0], pixels[1])
+
+    def _grow(self, pictures: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c H W"]:
         if self.config.shrink == 1:
             return pictures
         return F.interpolate(pictures, scale_factor=self.config.shrink, mode="bicubic", align_corners=False)

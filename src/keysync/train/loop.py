@@ -68,8 +68,8 @@ def stage_loss(
     """Latent L2 and pixel L2 of one batch.
 
     The latent term is the reference's, (sigma^2 + 1) / sigma^2 * (D - z)^2, here weighted towards the
-    mouth and the strong channels; the pixel term decodes frame ``shown`` of the first segment alone, since
-    decoding costs as much as the network itself.
+    mouth and the strong channels; the pixel term decodes frame ``shown`` of the first segment by the
+    components alone.
     """
     levels = sigma[:, None].expand(batch.target.shape[:2])
     noisy = batch.target + levels[..., None, None, None] * noise
@@ -84,7 +84,7 @@ def stage_loss(
     latent = (weight * (clean - batch.target) ** 2 * area * channel).sum()
     latent = latent / (area.sum() * batch.target.shape[2])
 
-    decoded = autoencoder.decode_working(clean[:1, shown])
+    decoded = autoencoder.decode_linear(clean[:1, shown])
     wanted = batch.pictures[:1, shown]
     cover = nn.functional.interpolate(batch.told.mask[:1, shown], size=wanted.shape[-2:])
     # Near-clean samples would drown the rest: 1/sigma^2 has no bound.
@@ -208,7 +208,8 @@ def _sigmas(count: int, generator: torch.Generator, config: TrainConfig) -> Floa
 def _perturbed(batch: Batch, generator: torch.Generator, config: TrainConfig) -> Batch:
     """Noise on the sound tokens, silence for some segments; for windows, ends that are not perfect."""
     told = batch.told
-    audio = told.audio + 0.1 * torch.randn(told.audio.shape, generator=generator)
+    amount = 0.1 + 0.25 * torch.rand(len(told.audio), 1, 1, 1, generator=generator)
+    audio = told.audio + amount * torch.randn(told.audio.shape, generator=generator)
     hears = torch.rand(len(audio), generator=generator) >= config.silent
     audio = audio * hears[:, None, None, None]
     reference = told.reference
