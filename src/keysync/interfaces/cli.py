@@ -263,15 +263,26 @@ def synth(
     seed: Annotated[int, typer.Option(help="Same seed, same clips.")] = 1,
     size: Annotated[int, typer.Option(help="Pixels a side.")] = 512,
     seconds: Annotated[float, typer.Option(help="Length of each clip.")] = 4.0,
+    occluders: Annotated[
+        bool, typer.Option("--occluders", help="Something comes before every face.")
+    ] = False,
+    sheet: Annotated[Path | None, typer.Option(help="Write a PNG with frames of every clip.")] = None,
     jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
 ) -> None:
     """Draw talking heads with exact labels (needs the 'synthetic' extra, flite and espeak-ng)."""
     with _needs("synthetic"):
         from keysync.synthetic.make import make_clips, plan_clips
-    plans = plan_clips(clips, seed, split="train", size=(size, size), seconds=seconds, framing="head")
+        from keysync.synthetic.sheet import contact_sheet
+    plans = plan_clips(
+        clips, seed, split="train", size=(size, size), seconds=seconds, framing="head", occluders=occluders
+    )
+    folders = []
     with _bar() as advance:
-        for count, _ in enumerate(make_clips(plans, out, jobs), start=1):
-            advance("clips", count, clips)
+        for folder in make_clips(plans, out, jobs):
+            folders.append(folder)
+            advance("clips", len(folders), clips)
+    if sheet is not None:
+        contact_sheet(sorted(folders), sheet)
 
 
 @app.command()
