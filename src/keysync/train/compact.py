@@ -39,16 +39,16 @@ SAMPLING = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """How much of everything; the defaults are what the shipped weights were made with."""
+    """How much of everything; the defaults are about what the shipped weights were made with."""
 
     seed: int = 1
-    clips: int = 220
+    clips: int = 420
     seconds: float = 2.8  # of every clip
     speech_hours: float = 3.0
     audio_minutes: float = 26.0
-    decoder_steps: int = 1500
-    keyframe_steps: int = 4000
-    interpolation_steps: int = 1200
+    decoder_steps: int = 3000
+    keyframe_steps: int = 12000
+    interpolation_steps: int = 2600
     jobs: int = 2
 
 
