@@ -61,7 +61,7 @@ def main() -> None:
         whole = time.monotonic() - begin
         print(f"uninterrupted: {whole:.1f} s")
         print("| trial | killed after s | pieces kept | same film |\n|---|---|---|---|")
-        good = 0
+        good, standing = 0, [path.name for path in folder.iterdir()]
         for trial in range(options.times):
             out, wait = folder / f"{trial}.mkv", rng.uniform(0.1, 0.95) * whole
             quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -72,7 +72,7 @@ def main() -> None:
             kept = len(list(folder.glob(f"{trial}.mkv.keysync/*.safetensors")))
             subprocess.run(command(speech, out, "--resume"), check=True, capture_output=True)
             equal = same(folder / "whole.mkv", out)
-            left = [path.name for path in folder.glob(f"{trial}.mkv.*")]
+            left = [path.name for path in folder.iterdir() if path.name not in (*standing, out.name)]
             good += equal and not left
             print(
                 f"| {trial} | {wait:.1f} | {kept} | {'yes' if equal else 'NO'} {' '.join(left)} |", flush=True

@@ -22,6 +22,11 @@ from torch import Tensor
 from keysync.errors import ConfigError, MediaError
 
 
+def work_folder(output: Path) -> Path:
+    """Where the work on ``output`` is kept until it is finished."""
+    return output.with_name(output.name + ".keysync")
+
+
 class Job:
     """The folder ``OUTPUT.keysync``: settings, and one file per finished stretch."""
 
@@ -33,7 +38,7 @@ class Job:
         Raises:
             ConfigError: there is unfinished work and ``resume`` is false, or it is of other settings.
         """
-        self.folder = output.with_name(output.name + ".keysync")
+        self.folder = work_folder(output)
         record = self.folder / "job.json"
         wanted = json.dumps(settings, indent=1, sort_keys=True, default=str) + "\n"
         if record.exists():

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from keysync.diffusion.autoencoder import Surroundings
 from keysync.errors import ConfigError, MediaError
 from keysync.face.crop import crop, uncrop
 from keysync.face.survey import survey
-from keysync.job import Job
+from keysync.job import Job, work_folder
 from keysync.mask.region import lower_face_box, to_latent
 from keysync.media.read import probe, read_frames, read_speech
 from keysync.media.replay import Replay
@@ -73,7 +74,7 @@ def sync_file(
         raise MediaError(f"{video}: holds no picture; choose a video")
     writer = VideoWriter(
         output, info, codec=config.video_codec, crf=config.crf, audio=spoken, source=video,
-        keep_background_db=config.keep_background_db,
+        keep_background_db=config.keep_background_db, scratch=work_folder(output),
     )  # fmt: skip
     require_space(output, info, config.video_codec, video)
     sounds = {path: read_speech(path) for path in spoken}
@@ -97,7 +98,8 @@ def sync_file(
     )
     parts = cast(rearranged(seen, line), line, sounds, assigned, info, config, report)
     replay = Replay(video, line.order, line.times)
-    with Job(output, _settings(video, spoken, models, config), resume=config.resume) as job, writer:
+    whom = {part.role.person: str(path) for part, path in zip(parts, cycle(spoken), strict=False)}
+    with Job(output, _settings(video, spoken, whom, models, config), resume=config.resume) as job, writer:
         advance = tell("sync", len(line))
         for frame in sync(replay, parts, models, config, report, job):
             with report.clock("write"):
@@ -170,8 +172,16 @@ def _show(
     return replace(frame, picture=picture), [box]
 
 
-def _settings(video: Path, spoken: list[Path], models: Models, config: SyncConfig) -> dict[str, object]:
+def _settings(
+    video: Path, spoken: list[Path], whom: dict[int, str], models: Models, config: SyncConfig
+) -> dict[str, object]:
     """Everything that decides what the result looks like."""
     files = {str(path.resolve()): [path.stat().st_size, path.stat().st_mtime_ns] for path in (video, *spoken)}
     settings = asdict(replace(config, resume=False))
-    return {"files": files, "model": models.name, "weights": models.digest, "settings": settings}
+    return {
+        "files": files,
+        "whom": whom,
+        "model": models.name,
+        "weights": models.digest,
+        "settings": settings,
+    }

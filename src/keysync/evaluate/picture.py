@@ -95,11 +95,14 @@ def second_difference(before: Picture, here: Picture, after: Picture, area: Area
     return float(np.abs(first - 2 * second + third).mean())
 
 
-def edge_strength(picture: Picture, area: Area) -> float:
-    """Mean size of the gradient of luma in ``area``, levels per pixel."""
-    luma = cv2.GaussianBlur(_luma(picture), (0, 0), 1.0)  # a seam is an edge, not grain
-    across, down = cv2.Sobel(luma, cv2.CV_32F, 1, 0), cv2.Sobel(luma, cv2.CV_32F, 0, 1)
-    return float(cv2.magnitude(across, down)[area].mean()) / 8  # Sobel's kernel weighs 8
+def added_edges(picture: Picture, source: Picture, area: Area) -> tuple[float, float]:
+    """Gradient of luma in ``area`` that ``picture`` has and ``source`` has not, and the source's own.
+
+    Both are means in levels per pixel. Only what is added counts: edges that are lost do not make up for
+    new ones, or a blurred border would hide its seam.
+    """
+    ours, own = _gradient(picture)[area], _gradient(source)[area]
+    return float(np.maximum(ours - own, 0).mean()), float(own.mean())
 
 
 class PictureScores:
@@ -127,7 +130,7 @@ class PictureScores:
                 self._ssim.setdefault(name, []).append(float(similar[area].mean()))
         self._sharp.append(sharpness(pred, where.inside))
         own = ref if source is None else source
-        self._edges.append((edge_strength(pred, where.border), edge_strength(own, where.border)))
+        self._edges.append(added_edges(pred, own, where.border))
         if len(self._last) == 2:
             (pred0, ref0), (pred1, ref1) = self._last
             self._moves.append(
@@ -142,8 +145,8 @@ class PictureScores:
         """The film's numbers, by metric name.
 
         ``mask_psnr_db``, ``border_psnr_db``, ``outside_psnr_db``, and ``_ssim`` of the same places;
-        ``vl`` (see ``sharpness``); ``seam``: edge strength along the mask's border over the source's own,
-        1 is no seam, above 1 a visible one, below 1 a blurred border; ``flicker``: second difference in
+        ``vl`` (see ``sharpness``); ``seam``: edges added along the mask's border (see ``added_edges``)
+        over the source's own, 0 is no seam, higher is more visible; ``flicker``: second difference in
         the mask over the truth's, 1 is as calm as the truth, above 1 flickers, below 1 is too still.
         """
         found: dict[str, float | None] = {}
@@ -175,6 +178,12 @@ class _Noise:
 
     def db(self) -> float:
         return min(float(self._metric.compute()), BEST_DB)
+
+
+def _gradient(picture: Picture) -> Float[np.ndarray, "h w"]:
+    luma = cv2.GaussianBlur(_luma(picture), (0, 0), 1.0)  # a seam is an edge, not grain
+    across, down = cv2.Sobel(luma, cv2.CV_32F, 1, 0), cv2.Sobel(luma, cv2.CV_32F, 0, 1)
+    return np.asarray(cv2.magnitude(across, down) / 8)  # Sobel's kernel weighs 8
 
 
 def _luma(picture: Picture) -> Float[np.ndarray, "h w"]:

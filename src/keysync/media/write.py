@@ -125,6 +125,7 @@ class VideoWriter:
         audio: Sequence[Path] = (),
         source: Path | None = None,
         keep_background_db: float | None = None,
+        scratch: Path | None = None,
     ) -> None:
         """Check what is asked; nothing is opened yet.
 
@@ -136,6 +137,7 @@ class VideoWriter:
                 they are; ``None`` keeps none.
             keep_background_db: how loud the first sound of ``source`` stays under ``audio``; 0 is
                 unchanged, -20 a tenth. ``None`` leaves it out. Peaks are limited, never clipped.
+            scratch: an existing folder on the same disk for the unfinished file; beside ``path`` if None.
         Raises:
             ConfigError: the container is unknown or cannot hold ``codec``, the crf or the level is out
                 of range, or ``path`` cannot become a file.
@@ -154,7 +156,7 @@ class VideoWriter:
         require_target(path)
         # The start of the name is enough: the whole could pass the 255 bytes that a name may have.
         hidden = f".{path.stem[:32]}.partial-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
-        self._path, self._partial = path, path.with_name(hidden)
+        self._path, self._partial = path, (scratch or path.parent) / hidden
         self._info, self._codec, self._audio = info, codec, audio
         self._source, self._background_db = source, keep_background_db
         self._tick = info.time_base or _FALLBACK_TICK
