@@ -53,7 +53,9 @@ def rich(path: Path, second: str = "aac", start: Fraction = Fraction(0)) -> list
 
 
 def copy(source: Path, target: Path, audio: Path | None, **more: object) -> None:
-    with VideoWriter(target, probe(source), codec="h264", audio=[audio], source=source, **more) as writer:
+    with VideoWriter(
+        target, probe(source), codec="h264", audio=[audio] if audio else [], source=source, **more
+    ) as writer:
         for frame in read_frames(source):
             writer.write(frame.picture, frame.time)
 
