@@ -32,11 +32,13 @@ from keysync.mask.region import lower_face_box, to_latent
 from keysync.media.read import probe, read_frames, read_speech
 from keysync.media.replay import Replay
 from keysync.media.write import VideoWriter, require_space
+from keysync.memory import give_back
 from keysync.models import Models
 from keysync.perform import Painted, perform
 from keysync.report import Box, Report
 from keysync.timeline import arrange
 
+_GIVE_BACK_EVERY = 48  # frames
 Picture = UInt8[np.ndarray, "s s 3"]
 Progress = Callable[[str, int, int | None], None]  # step, frames done, frames in all
 
@@ -135,6 +137,8 @@ def sync(
                 assert reference is not None
                 frame, box = _show(frame, painted, original, reference, models, report)
                 boxes += box
+        if number % _GIVE_BACK_EVERY == 0:
+            give_back()
         report.add(frame.time, [part.role.states[number] for part in parts], boxes)
         yield frame
 
