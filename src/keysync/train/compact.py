@@ -42,13 +42,13 @@ class Plan:
     """How much of everything; the defaults are about what the shipped weights were made with."""
 
     seed: int = 1
-    clips: int = 420
+    clips: int = 411
     seconds: float = 2.8  # of every clip
     speech_hours: float = 3.0
     audio_minutes: float = 26.0
     decoder_steps: int = 3000
-    keyframe_steps: int = 12000
-    interpolation_steps: int = 2600
+    keyframe_steps: int = 11600
+    interpolation_steps: int = 1800
     jobs: int = 2
 
 
