@@ -12,6 +12,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +23,7 @@ from keysync.errors import ConfigError, KeySyncError
 from keysync.evaluate import lips
 from keysync.evaluate.measure import Track, load_track, picture_scores, same_length, track
 from keysync.evaluate.pair import Pair, add_learned, keep_metrics, lip_scores, look, phones_beside
-from keysync.evaluate.pool import pool
+from keysync.evaluate.pool import ENDED, pool
 from keysync.evaluate.result import Look, Progress, Results, Values
 from keysync.evaluate.rows import write_frozen, write_silence, write_truth
 from keysync.models import Models, load_models, model_folder
@@ -128,6 +129,8 @@ def evaluate_drawn(
                 found[person.name] = done.result()
             except KeySyncError as error:
                 results.failures.append(f"{person.name}: {error}")
+            except BrokenProcessPool:
+                results.failures.append(f"{person.name}: {ENDED}")
             if on_progress:
                 on_progress("people", count, people)
         for row in rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from keysync.errors import InputError, KeySyncError
 from keysync.evaluate import lips
 from keysync.evaluate.learned import METRICS, LearnedMetric
 from keysync.evaluate.measure import Track, crops, picture_scores, same_length, track
-from keysync.evaluate.pool import pool
+from keysync.evaluate.pool import ENDED, pool
 from keysync.evaluate.result import Look, Progress, Results, Values
 from keysync.evaluate.rows import write_truth
 from keysync.media.read import probe, read_speech
@@ -260,6 +261,9 @@ def _note(results: Results, pair: Pair, measure: Callable[[], Measured]) -> None
         measured = measure()
     except KeySyncError as error:
         results.failures.append(f"{pair.name}: {error}")
+        return
+    except BrokenProcessPool:
+        results.failures.append(f"{pair.name}: {ENDED}")
         return
     for row, values in measured.rows.items():
         results.add(row, pair.name, values)

@@ -9,6 +9,9 @@ from concurrent.futures import ProcessPoolExecutor
 import cv2
 import torch
 
+# What a worker's end without a word (out of memory, a crash of a codec) is called in a list of failures.
+ENDED = "its process ended without a word, perhaps for want of memory; try fewer --jobs"
+
 
 def pool(jobs: int) -> ProcessPoolExecutor:
     """A pool of ``jobs`` workers; spawned, not forked, so that they read the limits below at their start."""

@@ -10,6 +10,7 @@ import cv2
 import jinja2
 import numpy as np
 from jaxtyping import Float
+from rich import box
 from rich.table import Table
 
 from keysync.evaluate.lips import BILABIALS
@@ -22,7 +23,8 @@ _SILENCE = "PAU"  # shown as a gap
 
 def table(results: Results) -> Table:
     """Metrics down, rows across; mean and 95 % interval."""
-    shown = Table("metric", title="mean [95 % interval]", title_justify="left")
+    shown = Table(title="mean [95 % interval]", title_justify="left", box=box.SIMPLE_HEAD)
+    shown.add_column("metric", no_wrap=True)
     for row in results.rows:
         shown.add_column(row, justify="right")
     for metric in results.metrics():
