@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,10 @@ import numpy as np
 import pytest
 
 from keysync.errors import InputError
-from keysync.evaluate import rows
+from keysync.evaluate import pair, rows
 from keysync.evaluate.measure import crops, track
 from keysync.evaluate.pair import Pair, evaluate_pairs, find_pairs, lip_scores, measure_pair
+from keysync.evaluate.pool import ENDED
 from keysync.evaluate.rows import write_changed, write_silence
 
 Make = Callable[..., Any]
@@ -132,3 +134,17 @@ def test_only_the_metrics_asked_for_are_kept(film: Make, wander: Make) -> None:
     found = evaluate_pairs([Pair("good", good, good)], ["opening_r", "vl"])
     assert set(found.metrics()) == {"opening_r", "vl"}
     assert found.absent == {}
+
+
+def test_a_worker_that_dies_costs_its_clip_only(
+    film: Make, wander: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = film(wander(1, 10), "good.mp4")
+
+    def die(_: Pair) -> None:
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(pair, "measure_pair", die)
+    found = evaluate_pairs([Pair("good", good, good)])
+    assert found.failures == [f"good: {ENDED}"]
+    assert found.rows == {}
