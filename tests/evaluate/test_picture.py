@@ -110,8 +110,8 @@ def test_a_mouth_held_still_flickers_less_and_a_flashing_one_more() -> None:
 
 def test_edges_that_are_lost_do_not_make_up_for_new_ones() -> None:
     shifted = np.roll(_picture(), 5, axis=1)
-    assert added_edges(_picture(), _picture(), ALL)[0] == pytest.approx(0, abs=1e-6)
-    assert added_edges(_blurred(6), _picture(), ALL)[0] < added_edges(shifted, _picture(), ALL)[0]
+    assert added_edges(_picture(), [_picture()], ALL)[0] == pytest.approx(0, abs=1e-6)
+    assert added_edges(_blurred(6), [_picture()], ALL)[0] < added_edges(shifted, [_picture()], ALL)[0]
 
 
 def test_a_brighter_patch_shows_its_seam_the_more_the_brighter_it_is() -> None:

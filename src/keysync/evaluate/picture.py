@@ -8,6 +8,7 @@ film, one frame at a time.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -95,13 +96,13 @@ def second_difference(before: Picture, here: Picture, after: Picture, area: Area
     return float(np.abs(first - 2 * second + third).mean())
 
 
-def added_edges(picture: Picture, source: Picture, area: Area) -> tuple[float, float]:
-    """Gradient of luma in ``area`` that ``picture`` has and ``source`` has not, and the source's own.
+def added_edges(picture: Picture, known: Sequence[Picture], area: Area) -> tuple[float, float]:
+    """Gradient of luma in ``area`` that none of ``known`` has, and the strongest that they have.
 
     Both are means in levels per pixel. Only what is added counts: edges that are lost do not make up for
     new ones, or a blurred border would hide its seam.
     """
-    ours, own = _gradient(picture)[area], _gradient(source)[area]
+    ours, own = _gradient(picture)[area], np.max([_gradient(other)[area] for other in known], axis=0)
     return float(np.maximum(ours - own, 0).mean()), float(own.mean())
 
 
@@ -118,7 +119,7 @@ class PictureScores:
         self._last: deque[tuple[Picture, Picture]] = deque(maxlen=2)
 
     def add(self, pred: Picture, ref: Picture, source: Picture | None, where: Areas) -> None:
-        """One frame; ``source`` is the untouched picture, without which ``ref`` stands for it."""
+        """One frame; ``source`` is the untouched picture, if there is one."""
         similar = ssim_map(pred, ref) if self._count % _SSIM_EVERY == 0 else None
         self._count += 1
         for name in _PLACES.values():
@@ -129,8 +130,8 @@ class PictureScores:
             if similar is not None:
                 self._ssim.setdefault(name, []).append(float(similar[area].mean()))
         self._sharp.append(sharpness(pred, where.inside))
-        own = ref if source is None else source
-        self._edges.append(added_edges(pred, own, where.border))
+        known = [ref] if source is None else [ref, source]  # an edge of either is no seam
+        self._edges.append(added_edges(pred, known, where.border))
         if len(self._last) == 2:
             (pred0, ref0), (pred1, ref1) = self._last
             self._moves.append(
@@ -146,8 +147,9 @@ class PictureScores:
 
         ``mask_psnr_db``, ``border_psnr_db``, ``outside_psnr_db``, and ``_ssim`` of the same places;
         ``vl`` (see ``sharpness``); ``seam``: edges added along the mask's border (see ``added_edges``)
-        over the source's own, 0 is no seam, higher is more visible; ``flicker``: second difference in
-        the mask over the truth's, 1 is as calm as the truth, above 1 flickers, below 1 is too still.
+        over those that source and truth have, 0 is no seam, higher is more visible; ``flicker``: second
+        difference in the mask over the truth's, 1 is as calm as the truth, above 1 flickers, below 1 is too
+        still.
         """
         found: dict[str, float | None] = {}
         for short, name in _PLACES.items():
