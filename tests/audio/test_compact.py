@@ -16,8 +16,8 @@ from keysync.errors import ConfigError
 def encoder() -> CompactAudioEncoder:
     torch.manual_seed(0)
     made = CompactAudioEncoder(CompactAudioConfig(width=16)).eval().requires_grad_(False)
-    made.feature_mean.normal_()
-    made.feature_std.uniform_(0.5, 2.0)
+    made.token_mean.normal_()
+    made.token_std.uniform_(0.5, 2.0)
     return made
 
 
@@ -62,13 +62,15 @@ def test_long_sound_is_cut_without_a_trace(
     torch.testing.assert_close(encoder(samples), whole)
 
 
-def test_tokens_are_the_heads_features_standardised(encoder: CompactAudioEncoder) -> None:
+def test_tokens_are_what_the_heads_say_standardised(encoder: CompactAudioEncoder) -> None:
     samples = _noise(16000)
-    hidden = encoder(samples) * encoder.feature_std + encoder.feature_mean
+    tokens = encoder(samples)
     phones, curves = encoder.heads(samples[None])
     assert phones.shape == (1, 50, 41)
     assert curves.shape == (1, 50, 7)
-    torch.testing.assert_close(encoder.curves(hidden), curves[0])
+    torch.testing.assert_close(encoder.told_curves(tokens), curves[0])
+    probabilities = tokens * encoder.token_std + encoder.token_mean
+    torch.testing.assert_close(probabilities[:, 7:], phones[0].softmax(dim=1))
 
 
 def test_default_size_is_the_one_documented() -> None:

@@ -47,6 +47,17 @@ def test_a_reference_can_be_copied_to_the_last_pixel(model: CompactAutoencoder) 
     torch.testing.assert_close(decoded[..., 64:96, 32:96], around.reference[..., 64:96, 32:96])
 
 
+def test_a_reference_can_be_moved_by_a_share_of_the_crop(model: CompactAutoencoder) -> None:
+    torch.nn.init.zeros_(model.paint.weight)
+    model.paint.bias[48:] = 50
+    model.move.bias[:] = torch.tensor([0.5, -0.25])  # sixteenths of 128 pixels: from 4 right and 2 above
+    around = surroundings()
+    decoded = model.decode(torch.randn(1, 8, 8, 8), around)
+    torch.testing.assert_close(
+        decoded[..., 64:96, 40:88], around.reference[..., 62:94, 44:92], rtol=0, atol=1e-4
+    )
+
+
 def test_frames_decode_alike_alone_and_together(model: CompactAutoencoder) -> None:
     latents, one = torch.randn(3, 8, 8, 8), surroundings()
     around = Surroundings(*(part.expand(3, -1, -1, -1) for part in (one.reference, one.kept, one.mask)))

@@ -55,5 +55,5 @@ def test_an_interrupted_run_goes_on(
     assert "going on from step" in capsys.readouterr().out
     encoder = CompactAudioEncoder()
     encoder.load_state_dict(load_file(tmp_path / "audio.safetensors"))
-    assert encoder.feature_std.std() > 0
+    assert encoder.token_std.std() > 0
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 3

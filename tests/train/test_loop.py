@@ -8,6 +8,7 @@ from keysync.diffusion.compact_autoencoder import CompactAutoencoder, CompactAut
 from keysync.diffusion.compact_unet import CompactUNet, CompactUNetConfig
 from keysync.train.autoencoder import fit_components, psnr, train_decoder
 from keysync.train.dataset import PreparedClip
+from keysync.train.judge import train_judge
 from keysync.train.loop import TrainConfig, train_stage
 
 PARTS = CompactAutoencoderConfig(channels=4, patch=16, shrink=1, widths=(8, 8))
@@ -27,7 +28,8 @@ def _clip(seed: int) -> PreparedClip:
     masks[:, 2:] = 1
     tokens = np.repeat(loud[:, None, None], 8, axis=1).repeat(3, axis=2)
     colour = np.repeat(pictures[..., None], 3, axis=3).clip(0, 255).astype(np.uint8)
-    return PreparedClip(colour, masks, masks.copy(), tokens[None])
+    lips = np.stack([0.3 * loud, 1 - 0.2 * loud], axis=1)
+    return PreparedClip(colour, masks, masks.copy(), lips, tokens[None])
 
 
 @pytest.fixture
@@ -66,12 +68,13 @@ def test_loss_falls_and_a_broken_run_goes_on_to_the_same_weights(
     stage: str, autoencoder: CompactAutoencoder, clips: list[PreparedClip], tmp_path: Path
 ) -> None:
     config = TrainConfig(stage=stage, steps=40, window=5, warm_up=5)  # type: ignore[arg-type]
+    judge, _ = train_judge(autoencoder, clips, steps=20, seed=0)
 
     def train(folder: Path, stop: int | None = None) -> CompactUNet:
         torch.manual_seed(1)
         network = CompactUNet(NETWORK)
         return train_stage(
-            network, autoencoder, clips, clips[:1], folder, config, save_every_s=0.0, stop=stop
+            network, autoencoder, clips, clips[:1], folder, config, judge, save_every_s=0.0, stop=stop
         )
 
     whole = train(tmp_path / "whole")
@@ -80,6 +83,6 @@ def test_loss_falls_and_a_broken_run_goes_on_to_the_same_weights(
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
     losses = [
-        float(line.split(",")[4]) for line in (tmp_path / "whole" / "curve.csv").read_text().split()[1:]
+        float(line.split(",")[5]) for line in (tmp_path / "whole" / "curve.csv").read_text().split()[1:]
     ]
     assert losses[-1] < 0.9 * losses[0]

@@ -1,8 +1,10 @@
 """The small audio encoder: sound -> one token per 20 ms that tells what the mouth does.
 
-It is trained on synthetic speech to name the phone and to draw seven curves of the mouth; the hidden
-features in front of those two heads are the tokens. It looks at about 0.6 s on each side, no further,
-and nothing in it depends on the length of the sound: a piece of a file gives the tokens of the whole.
+It is trained on synthetic speech to draw seven curves of the mouth and to name the phone; what it says of
+both is the token. The 192 features behind those answers would tell more, but also whose voice it is, and
+a video network that learns from a few hundred voices then fails on others. It looks at about 0.6 s on
+each side, no further, and nothing in it depends on the length of the sound: a piece of a file gives the
+tokens of the whole.
 """
 
 from __future__ import annotations
@@ -64,8 +66,8 @@ class CompactAudioEncoder(nn.Module):
     """16 kHz sound -> tokens; also the two heads it is trained with."""
 
     rate_hz = RATE_HZ
-    feature_mean: Tensor
-    feature_std: Tensor
+    token_mean: Tensor
+    token_std: Tensor
 
     def __init__(self, config: CompactAudioConfig | None = None) -> None:
         super().__init__()
@@ -79,14 +81,14 @@ class CompactAudioEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.phones = nn.Linear(width, self.config.phones)
         self.curves = nn.Linear(width, self.config.curves)
-        # Of the features over the training set; set once training is done.
-        self.register_buffer("feature_mean", torch.zeros(width))
-        self.register_buffer("feature_std", torch.ones(width))
+        # Of the tokens over the training set; set once training is done.
+        self.register_buffer("token_mean", torch.zeros(self.dim))
+        self.register_buffer("token_std", torch.ones(self.dim))
 
     @property
     def dim(self) -> int:
-        """Features per token."""
-        return self.config.width
+        """Numbers per token: the curves, then the phones' probabilities."""
+        return self.config.curves + self.config.phones
 
     @property
     def context_s(self) -> float:
@@ -111,9 +113,20 @@ class CompactAudioEncoder(nn.Module):
         for start in range(0, tokens, _CHUNK_TOKENS):
             end = min(start + _CHUNK_TOKENS, tokens)
             first, last = max(start - margin, 0), min(end + margin, tokens)
-            heard = self.hidden(log_mel(_whole_tokens(samples[first * TOKEN_HOP : last * TOKEN_HOP]))[None])
-            parts.append(heard[0, start - first : end - first])
-        return (torch.cat(parts) - self.feature_mean) / self.feature_std
+            told = self.tokens(log_mel(_whole_tokens(samples[first * TOKEN_HOP : last * TOKEN_HOP]))[None])
+            parts.append(told[0, start - first : end - first])
+        return torch.cat(parts)
+
+    def tokens(self, mel: Float[Tensor, "b frames 80"]) -> Float[Tensor, "b frames//2 dim"]:
+        """Standardised tokens; ``frames`` is even."""
+        hidden = self.hidden(mel)
+        told = torch.cat([self.curves(hidden), self.phones(hidden).softmax(dim=-1)], dim=-1)
+        return (told - self.token_mean) / self.token_std
+
+    def told_curves(self, tokens: Float[Tensor, "*n dim"]) -> Float[Tensor, "*n curves"]:
+        """The curves that ``tokens`` hold, in units of their scale."""
+        count = self.config.curves
+        return tokens[..., :count] * self.token_std[:count] + self.token_mean[:count]
 
     def heads(
         self, samples: Float[Tensor, "b n"]
@@ -123,7 +136,7 @@ class CompactAudioEncoder(nn.Module):
         return self.phones(hidden), self.curves(hidden)
 
     def hidden(self, mel: Float[Tensor, "b frames 80"]) -> Float[Tensor, "b frames//2 dim"]:
-        """Features before standardisation; ``frames`` is even."""
+        """What the heads look at; ``frames`` is even."""
         x = F.gelu(self.bands(((mel - _MEL_MEAN) / _MEL_SCALE).transpose(1, 2)))
         x = self.halve(x).transpose(1, 2)
         for block in self.blocks:

@@ -147,7 +147,7 @@ def expected_opening(
 
     Args:
         times: of the frames, seconds of the speech, in order.
-        encoder: with the weights that it was trained to; its heads are asked, not only its tokens.
+        encoder: with the weights that it was trained to.
     """
     curves = np.full(len(times), np.nan, np.float32)
     end = Fraction(len(speech), RATE_HZ)
@@ -160,7 +160,7 @@ def expected_opening(
         # The frame's own token and the one before it: between them lies the frame's very moment.
         heard = tokens.at([times[number] for number in some], 2, -1).mean(dim=1)
         with torch.no_grad():
-            told = encoder.curves(heard * encoder.feature_std + encoder.feature_mean)
+            told = encoder.told_curves(heard)
         jaw, closure = (told[:, place].numpy() * scale for place, scale in (_JAW, _CLOSURE))
         curves[some] = opening_of(jaw.astype(np.float64), closure.astype(np.float64))
     return curves

@@ -2,9 +2,10 @@
 
 Encoding is one strided convolution whose filters are the principal components of face patches, so it
 costs next to nothing and needs no training. 32 numbers per 16x16 patch say where lips, teeth and skin
-are, not what they look like: that the decoder takes from a reference frame of the same person and from
-the part of the frame that is kept. Latents are standardised per channel, which puts every channel on the
-scale the diffusion mathematics expects (deviation 1).
+are, not what they look like: that the decoder takes from a reference frame of the same person, whose
+pixels it moves to where the latents want them, and from the part of the frame that is kept. Latents are
+standardised per channel, which puts every channel on the scale the diffusion mathematics expects
+(deviation 1).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from keysync.diffusion.autoencoder import Surroundings
 
 _FOLD = 4  # working pixels on a side that the network sees as one
+_MOVE = 1 / 16  # of the crop's side: how far an output of 1 moves the reference's pixels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,10 +65,12 @@ class CompactAutoencoder(nn.Module):
         self.coarse = nn.Sequential(_Residual(high), _Residual(high))
         self.up = nn.Conv2d(high, 4 * low, 1)
         self.fine_out = nn.Sequential(_Residual(low), nn.SiLU())
-        # Out: a correction, and how much of the reference to copy.
+        # Out: a correction, and how much of the reference to copy; and from where.
         self.paint = nn.Conv2d(low, 4 * _FOLD**2, 3, padding=1)
-        nn.init.zeros_(self.paint.weight)
-        nn.init.zeros_(self.paint.bias)  # type: ignore[arg-type]
+        self.move = nn.Conv2d(low, 2, 3, padding=1)
+        for layer in (self.paint, self.move):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def shrink(self, images: Float[Tensor, "n c H W"]) -> Float[Tensor, "n c h w"]:
         """Crop to working picture: area mean."""
@@ -84,11 +88,15 @@ class CompactAutoencoder(nn.Module):
 
     def decode_working(
         self, latents: Float[Tensor, "n c y x"], around: Surroundings
-    ) -> tuple[Float[Tensor, "n 3 h w"], Float[Tensor, "n 1 h w"]]:
-        """Latents to working pictures, and how much of the reference they hold, 0..1.
+    ) -> tuple[Float[Tensor, "n 3 h w"], Float[Tensor, "n 1 h w"], Float[Tensor, "n 2 v u"]]:
+        """What to paint, how much of the moved reference to lay over it, and how far to move it.
 
         Args:
             around: of working size.
+        Returns:
+            the paint, already weakened where the reference covers it; the cover, 0..1; the way back from
+            each place to the reference's, x and y in sides of the crop, on the coarser grid. ``lay_over``
+            puts them together.
         """
         linear = self.decode_linear(latents)
         seen = torch.cat([linear, around.reference, around.kept, around.mask], dim=1)
@@ -97,8 +105,8 @@ class CompactAutoencoder(nn.Module):
         coarse = self.coarse(self.down(F.pixel_unshuffle(fine, 2)))
         fine = self.fine_out(fine + F.pixel_shuffle(self.up(coarse), 2))
         change = F.pixel_shuffle(self.paint(fine), _FOLD)
-        copied = torch.sigmoid(change[:, 3:] - 2)
-        return linear + change[:, :3] + copied * (around.reference - linear), copied
+        cover = torch.sigmoid(change[:, 3:] - 2)
+        return linear * (1 - cover) + change[:, :3], cover, self.move(fine) * _MOVE
 
     def encode(
         self, images: Float[Tensor, "n 3 H W"], generator: torch.Generator | None = None
@@ -116,11 +124,9 @@ class CompactAutoencoder(nn.Module):
             return images
         cells, pixels = self._reach(around.mask)
         parts = [part[..., *pixels] for part in (around.reference, around.kept, around.mask)]
-        small = Surroundings(*map(self.shrink, parts))
-        pictures, copied = self.decode_working(latents[..., *cells], small)
-        # What shrinking took from the reference comes back where the reference is copied.
-        detail = parts[0] - self._grow(small.reference)
-        images[..., *pixels] = self._grow(pictures) + self._grow(copied) * detail
+        paint, cover, way = self.decode_working(latents[..., *cells], Surroundings(*map(self.shrink, parts)))
+        # At the crop's own size: what shrinking took from the reference comes back where it is laid over.
+        images[..., *pixels] = lay_over(self._grow(paint), self._grow(cover), way, parts[0], images.shape[-1])
         return images
 
     def _reach(self, mask: Float[Tensor, "n 1 H W"]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
@@ -141,3 +147,28 @@ class CompactAutoencoder(nn.Module):
         if self.config.shrink == 1:
             return pictures
         return F.interpolate(pictures, scale_factor=self.config.shrink, mode="bicubic", align_corners=False)
+
+
+def lay_over(
+    paint: Float[Tensor, "n 3 h w"],
+    cover: Float[Tensor, "n 1 h w"],
+    way: Float[Tensor, "n 2 v u"],
+    reference: Float[Tensor, "n 3 h w"],
+    side: int,
+) -> Float[Tensor, "n 3 h w"]:
+    """The paint, with the moved reference over it.
+
+    Args:
+        way: see ``CompactAutoencoder.decode_working``.
+        side: of the crop that these pictures are a part of, in their pixels.
+    """
+    height, width = paint.shape[-2:]
+    way = F.interpolate(way, size=(height, width), mode="bilinear", align_corners=False)
+    y, x = (
+        (torch.arange(n, dtype=paint.dtype, device=paint.device) + 0.5) / n * 2 - 1 for n in (height, width)
+    )
+    place = torch.stack(
+        [x + way[:, 0] * (2 * side / width), y[:, None] + way[:, 1] * (2 * side / height)], dim=-1
+    )
+    moved = F.grid_sample(reference, place, padding_mode="border", align_corners=False)
+    return torch.addcmul(paint, cover, moved)

@@ -27,7 +27,7 @@ class CompactUNetConfig:
     cells: int = 16  # latents are cells x cells
     widths: tuple[int, int, int] = (64, 128, 256)  # at cells, cells/2, cells/4
     embedding: int = 256
-    audio_dim: int = 192
+    audio_dim: int = 48
     audio_tokens: int = 8  # 20 ms tokens each frame hears, about 160 ms around it
     audio_width: int = 128
     heads: int = 4

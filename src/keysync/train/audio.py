@@ -49,6 +49,7 @@ _EVALUATE_EVERY_MINUTES = 2.5
 _TEST_UTTERANCES = 20  # for each test voice
 _RECORDED_SHARE = 0.5  # of the training speech comes from flite's recorded voices
 _NO_LABEL = -100
+_LEAST_DEVIATION = 0.25  # of a token's number
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +150,15 @@ def _pearson(a: Float32[np.ndarray, " t"], b: Float32[np.ndarray, " t"]) -> floa
 
 
 def standardise(network: CompactAudioEncoder, spoken: list[Spoken]) -> None:
-    """Set the network's feature mean and deviation to those over a sample of the training set."""
-    network.feature_mean.zero_()
-    network.feature_std.fill_(1.0)
+    """Set the network's token mean and deviation to those over a sample of the training set."""
+    network.token_mean.zero_()
+    network.token_std.fill_(1.0)
     with torch.no_grad():
         sample = spoken[:: max(1, len(spoken) // 100)]
-        features = torch.cat([network(_float(item.samples)) for item in sample])
-    network.feature_mean.copy_(features.mean(0))
-    network.feature_std.copy_(features.std(0).clamp(min=1e-3))
+        tokens = torch.cat([network(_float(item.samples)) for item in sample])
+    network.token_mean.copy_(tokens.mean(0))
+    # A rare phone's probability hardly varies; divided by that little, it would drown the rest.
+    network.token_std.copy_(tokens.std(0).clamp(min=_LEAST_DEVIATION))
 
 
 def make_spoken(voice: str, seed: list[int]) -> Spoken:

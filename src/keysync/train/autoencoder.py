@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from keysync.diffusion.autoencoder import Surroundings
-from keysync.diffusion.compact_autoencoder import CompactAutoencoder
+from keysync.diffusion.compact_autoencoder import CompactAutoencoder, lay_over
 from keysync.train.dataset import PreparedClip, recolour
 
 
@@ -73,9 +73,8 @@ def psnr(
                 decoded = autoencoder.decode_linear(latents)
             else:
                 reference = pictures[:1].expand_as(target)
-                decoded, _ = autoencoder.decode_working(
-                    latents, Surroundings(reference, target * (1 - mask), mask)
-                )
+                around = Surroundings(reference, target * (1 - mask), mask)
+                decoded = lay_over(*autoencoder.decode_working(latents, around), reference, target.shape[-1])
             square = ((decoded.clamp(-1, 1) - target) / 2) ** 2
             error.append(float((square * mask).sum() / (mask.sum() * 3)))
             mouth.append(float((square * lips).sum() / (lips.sum() * 3)))
@@ -139,6 +138,7 @@ def train_decoder(
         start = psnr(autoencoder, held_out, linear=True)
         curve.write_text("step,seconds,psnr,mouth_psnr,sharpness\n0,0,{:.2f},{:.2f},{:.2f}\n".format(*start))
     begin = last = time.monotonic()
+    whole = clips[0].pictures.shape[1]
     while step < steps:
         rng = np.random.default_rng([seed, step])
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
@@ -148,7 +148,8 @@ def train_decoder(
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / 100) * fall
         latents = _spoilt(autoencoder.encode_working(target), noise, generator)
-        decoded, _ = autoencoder.decode_working(latents, Surroundings(reference, target * (1 - mask), mask))
+        around = Surroundings(reference, target * (1 - mask), mask)
+        decoded = lay_over(*autoencoder.decode_working(latents, around), reference, whole)
         error = (decoded - target) * mask
         edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
         strength, wanted = (F.avg_pool2d(_laplacian(p).abs() * mask, 8) for p in (decoded, target))

@@ -23,9 +23,11 @@ from keysync.generate.layout import Layout
 from keysync.models import face_tracker
 from keysync.train.autoencoder import fit_components, train_decoder
 from keysync.train.dataset import CROP, load_clips, prepare_folder
+from keysync.train.judge import train_judge
 from keysync.train.loop import AUDIO_GUIDANCE, PURE_SIGMA, TrainConfig, train_stage
 
 log = logging.getLogger(__name__)
+JUDGE_STEPS = 400
 HELD_OUT = 12  # prepared clips, the last ones, that no network learns from
 SAMPLING = {
     "sigma_max": PURE_SIGMA,
@@ -140,9 +142,11 @@ def train_network(out: Path, stage: str, plan: Plan) -> None:
             stage="interpolation", steps=plan.interpolation_steps, frames_per_step=28, rate=5e-4,
             audio_rate=5e-4, seed=plan.seed + 1,
         )  # fmt: skip
+    judge, _ = train_judge(autoencoder, clips[:-HELD_OUT], JUDGE_STEPS, plan.seed)
     average = train_stage(
-        network, autoencoder, clips[:-HELD_OUT], clips[-HELD_OUT:], out / stage, config, keyframes=keyframes
-    )
+        network, autoencoder, clips[:-HELD_OUT], clips[-HELD_OUT:], out / stage, config, judge,
+        keyframes=keyframes,
+    )  # fmt: skip
     save_half(average, out / "model" / f"{stage}.safetensors")
 
 

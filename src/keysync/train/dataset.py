@@ -38,6 +38,7 @@ class PreparedClip:
     pictures: UInt8[np.ndarray, "t h w 3"]
     masks: Float32[np.ndarray, "t c c"]  # 1 = repaint, latent cells
     mouths: Float32[np.ndarray, "t c c"]  # 1 = touches the lips, latent cells
+    lips: Float32[np.ndarray, "t 2"]  # opening and width as the face mesh sees them, in eye distances
     tokens: Float32[np.ndarray, "v t s d"]  # sound around each frame: as it is, then disguised
 
 
@@ -48,7 +49,7 @@ def prepare_clip(
     frames = list(read_frames(folder / "clip.mp4"))
     aligned = list(align_faces(smooth(tracker.follow(frames)), framing, CROP))
     factor = CROP // cells
-    pictures, masks, mouths, times = [], [], [], []
+    pictures, masks, mouths, lips, times = [], [], [], [], []
     for frame, face in zip(frames, aligned, strict=True):
         if face is None:
             continue
@@ -61,6 +62,7 @@ def prepare_clip(
         mouth = np.zeros((cells, cells), np.float32)
         mouth[low[1] : high[1], low[0] : high[0]] = 1
         mouths.append(mouth)
+        lips.append(mouth_shape(points))
         times.append(frame.time - frames[0].time)
     if len(pictures) < 14:
         raise InputError(f"{folder}: only {len(pictures)} frames with a face; a clip needs 14")
@@ -71,8 +73,19 @@ def prepare_clip(
         # The same silence after the last word as ``models.py`` lets the compact model hear.
         heard = [AudioTokens(ear, speech, tail_s=1).at(times, 8, past_end="repeat").numpy() for ear in ears]
     return PreparedClip(
-        np.stack(pictures), np.stack(masks).astype(np.float32), np.stack(mouths), np.stack(heard)
+        np.stack(pictures),
+        np.stack(masks).astype(np.float32),
+        np.stack(mouths),
+        np.stack(lips),
+        np.stack(heard),
     )
+
+
+def mouth_shape(points: Float32[np.ndarray, "68 2"]) -> Float32[np.ndarray, " 2"]:
+    """How far the inner lips and the corners of the mouth are apart, in eye distances."""
+    eyes = np.linalg.norm(points[36:42].mean(axis=0) - points[42:48].mean(axis=0))
+    gap = np.linalg.norm(points[[61, 62, 63]] - points[[67, 66, 65]], axis=1).mean()
+    return np.array([gap, np.linalg.norm(points[48] - points[54])], np.float32) / np.float32(eyes)
 
 
 class Disguised:
@@ -88,8 +101,7 @@ class Disguised:
     def __call__(self, samples: Float[Tensor, " n"]) -> Float[Tensor, "tokens dim"]:
         """Tokens, drawn anew by torch's own generator."""
         whole = torch.nn.functional.pad(samples, (0, -len(samples) % TOKEN_HOP))
-        hidden = self._encoder.hidden(augment_mel(log_mel(augment_sound(whole[None]))))[0]
-        return (hidden - self._encoder.feature_mean) / self._encoder.feature_std
+        return self._encoder.tokens(augment_mel(log_mel(augment_sound(whole[None]))))[0]
 
 
 def prepare_folder(
@@ -129,6 +141,7 @@ class Batch:
     told: Condition
     target: Float[Tensor, "b t c h w"]
     mouth: Float[Tensor, "b t 1 h w"]
+    lips: Float[Tensor, "b t 2"]
     identity: Float[Tensor, "b 1 c h w"]  # any frame of the clip
     pictures: Float[Tensor, "b t 3 p q"]  # -1..1
 
@@ -147,7 +160,7 @@ class Batches:
                 frames and any other frame of the clip as the reference (stage one).
         """
         parts = [self._segment(frames, windows) for _ in range(segments)]
-        pictures, extra, masks, mouths, audio = (torch.stack(column) for column in zip(*parts, strict=True))
+        pictures, extra, masks, mouths, lips, audio = map(torch.stack, zip(*parts, strict=True))
         with torch.no_grad():
             everything = torch.cat([pictures, extra], dim=1)
             latents = self.autoencoder.encode_working(rearrange(everything, "b t c h w -> (b t) c h w"))
@@ -155,9 +168,9 @@ class Batches:
         target = latents[:, :frames]
         identity = latents[:, -1:]
         reference = latents[:, frames:-1] if windows else identity
-        return Batch(Condition(audio, reference, target, masks), target, mouths, identity, pictures)
+        return Batch(Condition(audio, reference, target, masks), target, mouths, lips, identity, pictures)
 
-    def _segment(self, frames: int, windows: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def _segment(self, frames: int, windows: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         rng = self.rng
         clip = self.clips[rng.integers(len(self.clips))]
         length = len(clip.pictures)
@@ -179,7 +192,8 @@ class Batches:
             return torch.from_numpy(np.ascontiguousarray(field))[:, None]
 
         audio = torch.from_numpy(clip.tokens[rng.integers(len(clip.tokens)), places])
-        return shown[: len(places)], shown[len(places) :], cells(masks), cells(mouths), audio
+        lips = torch.from_numpy(clip.lips[places])
+        return shown[: len(places)], shown[len(places) :], cells(masks), cells(mouths), lips, audio
 
 
 def recolour(

@@ -21,6 +21,7 @@ from keysync.diffusion.condition import Condition
 from keysync.diffusion.denoiser import Denoiser
 from keysync.errors import ConfigError
 from keysync.train.dataset import Batch, Batches, PreparedClip
+from keysync.train.judge import Judge
 
 PURE_SIGMA = 20.0  # where sampling starts: nothing of the picture is left
 AUDIO_GUIDANCE = 1.5  # with which the compact model samples
@@ -47,6 +48,7 @@ class TrainConfig:
     mouth_weight: float = 5.0
     channel_power: float = 0.7  # strong latent channels count more: weight = deviation ** power
     pixel_weight: float = 1.0
+    lips_weight: float = 0.1  # of what the judge reads
     generated: float = 0.5  # share of windows whose ends are generated keyframes (interpolation only)
     average: float = 0.998
     seed: int = 0
@@ -64,12 +66,14 @@ def stage_loss(
     autoencoder: CompactAutoencoder,
     config: TrainConfig,
     shown: int,
-) -> tuple[Tensor, Tensor]:
-    """Latent L2 and pixel L2 of one batch.
+    judge: Judge,
+) -> Float[Tensor, " 3"]:
+    """Latent L2, pixel L2 and lips of one batch.
 
     The latent term is the reference's, (sigma^2 + 1) / sigma^2 * (D - z)^2, here weighted towards the
     mouth and the strong channels; the pixel term decodes frame ``shown`` of the first segment by the
-    components alone.
+    components alone; the lips are what ``judge`` reads off the estimate against what it reads off the
+    target.
     """
     levels = sigma[:, None].expand(batch.target.shape[:2])
     noisy = batch.target + levels[..., None, None, None] * noise
@@ -90,7 +94,10 @@ def stage_loss(
     # Near-clean samples would drown the rest: 1/sigma^2 has no bound.
     pixel_weight = weight[:1, 0].clamp(max=5)
     pixel = (pixel_weight * (decoded - wanted) ** 2 * cover).sum() / (cover.sum() * 3)
-    return latent, pixel
+
+    made = slice(1, -1) if config.stage == "interpolation" else slice(None)
+    read, right = (judge(latents[:, made].flatten(0, 1)) for latents in (clean, batch.target))
+    return torch.stack([latent, pixel, ((read - right) ** 2).mean()])
 
 
 def train_stage(
@@ -100,6 +107,7 @@ def train_stage(
     held_out: list[PreparedClip],
     out: Path,
     config: TrainConfig,
+    judge: Judge,
     *,
     keyframes: CompactUNet | None = None,
     save_every_s: float = 120,
@@ -107,6 +115,7 @@ def train_stage(
 ) -> CompactUNet:
     """Train ``network`` and return its running average; resumes from ``out`` if a checkpoint is there.
 
+    ``judge`` reads the lips, see ``train/judge.py``.
     ``keyframes`` makes the ends of some windows when interpolation is trained; without it all are true.
     ``stop`` ends this call early, after that step; the next call goes on from there.
     Writes ``out/checkpoint.pt`` (everything needed to go on) and ``out/curve.csv``.
@@ -137,10 +146,11 @@ def train_stage(
 
     curve = out / "curve.csv"
     if not curve.exists():
-        curve.write_text("step,seconds,latent,pixel,held_out\n")
-    denoiser, judge = Denoiser(network), Denoiser(average)
+        curve.write_text("step,seconds,latent,pixel,lips,held_out,held_out_lips\n")
+    denoiser, averaged = Denoiser(network), Denoiser(average)
+    weights = torch.tensor([1.0, config.pixel_weight, config.lips_weight])
     last_save = begin = time.monotonic()
-    running = torch.zeros(2)
+    running = torch.zeros(3)
     windows = config.stage == "interpolation"
     last_step = min(config.steps, stop or config.steps)
     while step < last_step:
@@ -155,25 +165,25 @@ def train_stage(
         batch = _perturbed(batch, generator, config)
         sigma = _sigmas(segments, generator, config)
         noise = torch.randn(batch.target.shape, generator=generator)
-        latent, pixel = stage_loss(
-            denoiser, batch, sigma, noise, autoencoder, config, shown=int(rng.integers(frames))
-        )
+        shown = int(rng.integers(frames))
+        losses = stage_loss(denoiser, batch, sigma, noise, autoencoder, config, shown, judge)
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * _schedule(step, config)
         optimiser.zero_grad(set_to_none=True)
-        (latent + config.pixel_weight * pixel).backward()  # type: ignore[no-untyped-call]
+        (losses @ weights).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         step += 1
         keep = min(config.average, step / (step + 15))
         with torch.no_grad():
             torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - keep)
-        running = running.lerp(torch.stack([latent.detach(), pixel.detach()]), max(0.02, 1 / step))
+        running = running.lerp(losses.detach(), max(0.02, 1 / step))
         if time.monotonic() - last_save > save_every_s or step == last_step:
-            loss = _held_out_loss(judge, autoencoder, held_out, config, windows)
+            unseen = _held_out_loss(averaged, autoencoder, held_out, config, judge)
             save()
             with curve.open("a", newline="") as file:
-                row = [step, round(time.monotonic() - begin), *(round(float(v), 4) for v in (*running, loss))]
+                figures = (round(float(v), 4) for v in (*running, *unseen))
+                row = [step, round(time.monotonic() - begin), *figures]
                 csv.writer(file).writerow(row)
             last_save = time.monotonic()
     return average
@@ -208,7 +218,7 @@ def _sigmas(count: int, generator: torch.Generator, config: TrainConfig) -> Floa
 def _perturbed(batch: Batch, generator: torch.Generator, config: TrainConfig) -> Batch:
     """Noise on the sound tokens, silence for some segments; for windows, ends that are not perfect."""
     told = batch.told
-    amount = 0.1 + 0.25 * torch.rand(len(told.audio), 1, 1, 1, generator=generator)
+    amount = 0.05 + 0.15 * torch.rand(len(told.audio), 1, 1, 1, generator=generator)
     audio = told.audio + amount * torch.randn(told.audio.shape, generator=generator)
     hears = torch.rand(len(audio), generator=generator) >= config.silent
     audio = audio * hears[:, None, None, None]
@@ -247,15 +257,17 @@ def _held_out_loss(
     autoencoder: CompactAutoencoder,
     clips: list[PreparedClip],
     config: TrainConfig,
-    windows: bool,
-) -> float:
-    """Latent loss on people never trained on, at fixed draws and noise levels."""
+    judge: Judge,
+) -> tuple[float, float]:
+    """Latent and lips loss on people never trained on, at fixed draws, from pure noise."""
     if not clips:
-        return math.nan
+        return math.nan, math.nan
+    windows = config.stage == "interpolation"
     frames = config.window if windows else 1
-    segments = max(1, 64 // frames)
+    segments = max(1, 128 // frames)
     batch = Batches(clips, autoencoder, np.random.default_rng(7)).draw(segments, frames, windows=windows)
     generator = torch.Generator().manual_seed(7)
     noise = torch.randn(batch.target.shape, generator=generator)
     sigma = torch.full((segments,), PURE_SIGMA)
-    return float(stage_loss(denoiser, batch, sigma, noise, autoencoder, config, shown=0)[0])
+    latent, _, lips = stage_loss(denoiser, batch, sigma, noise, autoencoder, config, 0, judge).tolist()
+    return latent, lips
