@@ -19,6 +19,7 @@ from torch import Tensor
 from keysync.cast import Part, Run
 from keysync.clip import Frame
 from keysync.config import SyncConfig
+from keysync.diffusion.autoencoder import to_image
 from keysync.face.crop import crop
 from keysync.generate.interpolate import interpolate
 from keysync.generate.keyframes import make_keyframes
@@ -135,6 +136,5 @@ def _mask(run: Run, place: int, models: Models) -> np.ndarray:
 @torch.no_grad()
 def _encode(frame: Frame, run: Run, place: int, models: Models, report: Report) -> Latent:
     with report.clock("encode"):
-        picture = torch.from_numpy(crop(frame.rgb(), run.to_crop[place], models.image_size))
-        image = picture.to(models.device).permute(2, 0, 1)[None] / 127.5 - 1
-        return models.autoencoder.encode(image)[0]
+        picture = crop(frame.rgb(), run.to_crop[place], models.image_size)
+        return models.autoencoder.encode(to_image(picture, models.device))[0]

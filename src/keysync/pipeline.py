@@ -16,14 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from keysync.cast import Part, cast, rearranged
 from keysync.clip import Frame
-from keysync.composite.blend import match_colour, paste_mask
+from keysync.composite.blend import bounds, match_colour, paste_mask
 from keysync.composite.paste import paste, trim
 from keysync.config import SyncConfig
-from keysync.diffusion.autoencoder import Surroundings
+from keysync.diffusion.autoencoder import Surroundings, to_image
 from keysync.errors import ConfigError, MediaError
 from keysync.face.crop import crop, uncrop
 from keysync.face.survey import survey
@@ -40,6 +40,7 @@ from keysync.timeline import arrange
 
 _GIVE_BACK_EVERY = 48  # frames
 Picture = UInt8[np.ndarray, "s s 3"]
+Image = Float[torch.Tensor, "1 3 s s"]
 Progress = Callable[[str, int, int | None], None]  # step, frames done, frames in all
 
 
@@ -125,7 +126,7 @@ def sync(
             and once to paste: a stretch is some 170 frames, and of an 8K film they would fill 8 GB.
     """
     performances = [perform(read(), part, models, config, report, job) for part in parts]
-    references: list[Picture | None] = [None] * len(parts)  # each one's first frame of the run
+    references: list[Image | None] = [None] * len(parts)  # each one's first frame of the run
     for number, frame in enumerate(read()):
         boxes = []
         for who, performance in enumerate(performances):
@@ -133,7 +134,9 @@ def sync(
             if painted is not None:
                 with report.clock("paste"):
                     original = crop(frame.rgb(), painted.run.to_crop[painted.place], models.image_size)
-                reference = references[who] = original if painted.place == 0 else references[who]
+                if painted.place == 0:
+                    references[who] = to_image(original, models.device)
+                reference = references[who]
                 assert reference is not None
                 frame, box = _show(frame, painted, original, reference, models, report)
                 boxes += box
@@ -145,31 +148,33 @@ def sync(
 
 @torch.no_grad()
 def _show(
-    frame: Frame, painted: Painted, original: Picture, reference: Picture, models: Models, report: Report
+    frame: Frame, painted: Painted, original: Picture, reference: Image, models: Models, report: Report
 ) -> tuple[Frame, list[Box]]:
     """Decode one face and paste it into its frame; also the box that it may have changed, if any."""
     run, place = painted.run, painted.place
-    to_crop, points = run.to_crop[place], run.points(place)
+    points = run.points(place)
     box_mask = lower_face_box(points, models.image_size)
-    with report.clock("decode"):
-        factor = models.autoencoder.factor
-        cells = np.kron(to_latent(box_mask, factor), np.ones((factor, factor), np.uint8))
-        mask = torch.from_numpy(cells).to(painted.latent)
-        now, before = (
-            torch.from_numpy(picture).to(painted.latent).permute(2, 0, 1)[None] / 127.5 - 1
-            for picture in (original, reference)
-        )
-        around = Surroundings(before, now * (1 - mask), mask[None, None])
-        image = models.autoencoder.decode(painted.latent[None], around)
-        # What the network was not asked to repaint it may have painted anyhow.
-        image = (image.clamp(-1, 1) * mask + now * (1 - mask))[0].permute(1, 2, 0)
-        face = ((image + 1) * 127.5).float().cpu().numpy()
     with report.clock("paste"):
         alpha = paste_mask(points, box_mask)
+    if not run.strength[place] or not alpha.any():
+        return frame, []
+    with report.clock("decode"):
+        factor = models.autoencoder.factor
+        cells = to_latent(box_mask, factor).repeat(factor, axis=0).repeat(factor, axis=1)
+        mask = torch.from_numpy(cells).to(painted.latent)[None, None]
+        now = to_image(original, models.device)
+        around = Surroundings(reference, now * (1 - mask), mask)
+        image = models.autoencoder.decode(painted.latent[None], around)
+        # What the network was not asked to repaint it may have painted anyhow.
+        image = image.clamp(-1, 1) * mask + around.kept
+        face = ((image[0].permute(1, 2, 0) + 1) * 127.5).float().cpu().numpy()
+    with report.clock("paste"):
         face = match_colour(face, original, alpha, points)
-        alpha *= run.strength[place]
+        shown = bounds(alpha > 0, margin=1)
+        corner = (shown[1].start, shown[0].start)
         shape = (frame.picture.height, frame.picture.width)
-        patch, box = trim(*uncrop(np.dstack([face, alpha]), to_crop, shape))
+        patch = np.dstack([face[shown], alpha[shown] * run.strength[place]])
+        patch, box = trim(*uncrop(patch, run.to_crop[place], shape, corner))
         if not patch.size:  # the mouth lies outside the frame
             return frame, []
         picture = paste(frame.picture, patch[..., :3], patch[..., 3], box)

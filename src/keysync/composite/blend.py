@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
 # Fractions of the crop's side.
 _BELOW_CHIN = 0.05  # room for a jaw that opens wider than the source's did
@@ -15,6 +17,7 @@ _AROUND_LIPS = 0.06  # skin that near to the lips moves with them
 _JAW = list(range(3, 14))  # iBUG: the jaw line from cheek to cheek, without the parts beside the ears
 _LIPS = list(range(48, 60))
 _NOSE_TIP = 30  # above it speech moves nothing that anyone sees
+_SHRINK = 4
 _STRANGE = 40.0  # levels; a larger difference in the soft edge is another thing (hair, an ear), not a cast
 
 
@@ -42,10 +45,15 @@ def paste_mask(
     inside &= repainted
     inside[[0, -1]] = 0
     inside[:, [0, -1]] = 0
+    alpha = np.zeros((side, side), np.float32)
+    if not inside.any():
+        return alpha
+    box = bounds(inside > 0, margin=1)
     # Distance from the edge, so that the fade lies wholly inside: outside stays exactly 0.
-    depth = cv2.distanceTransform(inside, cv2.DIST_L2, 5) / (_FEATHER * side)
-    ramp = np.clip(depth, 0, 1).astype(np.float32)
-    return np.asarray(ramp * ramp * (3 - 2 * ramp))
+    depth = cv2.distanceTransform(inside[box], cv2.DIST_L2, 5) / np.float32(_FEATHER * side)
+    ramp = np.minimum(depth, 1)
+    alpha[box] = ramp * ramp * (3 - 2 * ramp)
+    return alpha
 
 
 def match_colour(
@@ -61,22 +69,43 @@ def match_colour(
     (Knutsson and Westin 1993); the lips get what their surroundings need, nothing of the old lips.
 
     Args:
+        painted: its side is a multiple of 4.
+        alpha: above 0 somewhere; elsewhere nothing is shifted.
         landmarks: iBUG points of ``original``, crop pixels.
     """
     side = painted.shape[0]
     # A quarter of the size: the correction is smooth by design, and this makes it nearly free.
-    small = (side // 4, side // 4)
-    error = original.astype(np.float32) - painted
-    same = np.abs(error).max(axis=2) < _STRANGE
+    box = bounds(alpha > 0, margin=_SHRINK, step=_SHRINK)
+    small = tuple(slice(part.start // _SHRINK, part.stop // _SHRINK) for part in box)
+    size = (small[1].stop - small[1].start, small[0].stop - small[0].start)
+    shown = alpha[box]
+    error = original[box] - painted[box]
+    same = reduce(np.maximum, cv2.split(np.abs(error))) < _STRANGE
     lips = np.zeros((side, side), np.uint8)
     cv2.fillConvexPoly(lips, cv2.convexHull(np.round(landmarks[_LIPS]).astype(np.int32)), 1)
-    away = cv2.distanceTransform(1 - lips, cv2.DIST_L2, 5) > _AROUND_LIPS * side
-    edge = ((alpha > 0.02) & same & (away | (alpha < 0.98))).astype(np.float32)
-    weight = cv2.resize(edge, small, interpolation=cv2.INTER_AREA)
-    error = cv2.resize(error * edge[..., None], small, interpolation=cv2.INTER_AREA)
-    sigma = _COLOUR_REACH * side / 4
-    spread = cv2.GaussianBlur(error, (0, 0), sigma)
-    total = cv2.GaussianBlur(weight, (0, 0), sigma)
+    away = cv2.distanceTransform(1 - lips[box], cv2.DIST_L2, 5) > _AROUND_LIPS * side
+    edge = ((shown > 0.02) & same & (away | (shown < 0.98))).astype(np.float32)
+    trusted = np.zeros((side // _SHRINK, side // _SHRINK, 4), np.float32)  # error and weight
+    trusted[small] = cv2.resize(
+        np.dstack([error * edge[..., None], edge]), size, interpolation=cv2.INTER_AREA
+    )
+    spread = cv2.GaussianBlur(trusted, (0, 0), _COLOUR_REACH * side / _SHRINK)[small]
     # The floor keeps a border with nothing to trust from shouting: there the correction fades to none.
-    correction = spread / np.maximum(total, 0.02)[..., None]
-    return np.asarray(painted + cv2.resize(correction, (side, side), interpolation=cv2.INTER_LINEAR))
+    correction = spread[..., :3] / np.maximum(spread[..., 3:], 0.02)
+    matched = painted.copy()
+    matched[box] += cv2.resize(correction, shown.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return matched
+
+
+def bounds(shown: Bool[np.ndarray, "h w"], margin: int = 0, step: int = 1) -> tuple[slice, slice]:
+    """Rows and columns that hold everything ``shown``, which is not nothing.
+
+    Args:
+        margin: pixels more on every side, as far as there are any.
+        step: begin and end on multiples of this.
+    """
+    sides = []
+    for line in (shown.any(axis=1), shown.any(axis=0)):
+        first, stop = int(line.argmax()) - margin, len(line) - int(line[::-1].argmax()) + margin
+        sides.append(slice(max(first // step * step, 0), min(-(-stop // step) * step, len(line))))
+    return sides[0], sides[1]

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8, UInt16
 
+from keysync.composite.blend import bounds
+
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in frame pixels, end not included
 Plane = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]
 
@@ -78,12 +80,11 @@ def paste(
 def trim(patch: Float32[np.ndarray, "h w 4"], box: Box) -> tuple[Float32[np.ndarray, "y x 4"], Box]:
     """Cut a patch (RGB and alpha) and its box to where alpha is above 0; empty if it is nowhere."""
     shown = patch[..., 3] > 0
-    rows, columns = np.flatnonzero(shown.any(axis=1)), np.flatnonzero(shown.any(axis=0))
-    if not rows.size:
+    if not shown.any():
         return patch[:0, :0], (box[0], box[1], box[0], box[1])
-    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    inner = (box[0] + int(left), box[1] + int(top), box[0] + int(right), box[1] + int(bottom))
-    return patch[top:bottom, left:right], inner
+    rows, columns = bounds(shown)
+    inner = (box[0] + columns.start, box[1] + rows.start, box[0] + columns.stop, box[1] + rows.stop)
+    return patch[rows, columns], inner
 
 
 def planar(picture: av.VideoFrame) -> av.VideoFrame:

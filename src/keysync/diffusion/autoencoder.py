@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 # Brings Stable Video Diffusion's latents to a deviation near 1 (Rombach et al. 2022, arXiv:2112.10752).
@@ -20,6 +21,11 @@ class Surroundings:
     reference: Float[Tensor, "n 3 H W"]  # another frame of the same person, -1..1
     kept: Float[Tensor, "n 3 H W"]  # the frames themselves, 0 where they are repainted
     mask: Float[Tensor, "n 1 H W"]  # 1 = repaint
+
+
+def to_image(picture: UInt8[np.ndarray, "h w 3"], device: torch.device) -> Float[Tensor, "1 3 h w"]:
+    """An RGB picture as autoencoders take it: -1 to 1."""
+    return torch.from_numpy(picture).to(device).permute(2, 0, 1)[None] / 127.5 - 1
 
 
 @runtime_checkable

@@ -98,20 +98,25 @@ def crop(
 
 
 def uncrop(
-    picture: Shaped[np.ndarray, "s s *c"], to_crop: Float64[np.ndarray, "2 3"], frame_shape: tuple[int, int]
+    picture: Shaped[np.ndarray, "y x *c"],
+    to_crop: Float64[np.ndarray, "2 3"],
+    frame_shape: tuple[int, int],
+    corner: tuple[int, int] = (0, 0),
 ) -> tuple[Shaped[np.ndarray, "h w *c"], Box]:
-    """Carry a crop back to its place, at the frame's own resolution.
+    """Carry a crop, or a part of it, back to its place, at the frame's own resolution.
 
     Args:
         picture: the crop, or a mask of its size, or both stacked; uint8 or float32, up to 4 channels.
         frame_shape: height and width of the frame.
+        corner: x and y of the picture's first pixel in the crop.
     Returns:
-        the part of the frame that the crop reaches, and its box. Box pixels outside the (turned) crop
-        repeat the crop's border, so hand a mask along to know where the crop ends.
+        the part of the frame that the picture reaches, and its box. Box pixels outside the (turned)
+        picture repeat its border, so hand a mask along to know where the picture ends.
     """
-    side = float(picture.shape[0])
     to_frame = invert(to_crop)
-    corners = np.array([[0.0, 0], [side, 0], [side, side], [0, side]])
+    to_frame[:, 2] += to_frame[:, :2] @ corner
+    down, across = map(float, picture.shape[:2])
+    corners = np.array([[0.0, 0], [across, 0], [across, down], [0, down]])
     reach = apply(to_frame, corners)
     height, width = frame_shape
     x0, y0 = np.floor(reach.min(axis=0)).astype(int).clip(0, (width, height)).tolist()
