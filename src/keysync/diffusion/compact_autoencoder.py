@@ -155,10 +155,12 @@ class CompactAutoencoder(nn.Module):
         return (rows, columns), (pixels[0], pixels[1])
 
     def _grow(self, pictures: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c H W"]:
-<<<<<<< HEAD
-        if self.config.shrink == 1:
-            return pictures
-        return F.interpolate(pictures, scale_factor=self.config.shrink, mode="bicubic", align_corners=False)
+        """Working picture to crop, bicubic. By OpenCV, which is 14 times as fast as PyTorch on a CPU."""
+        factor = self.config.shrink
+        layers = rearrange(pictures, "n c h w -> h w (n c)").cpu().numpy()
+        grown = cv2.resize(layers, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+        apart = torch.from_numpy(np.atleast_3d(grown)).to(pictures)
+        return rearrange(apart, "h w (n c) -> n c h w", n=len(pictures))
 
 
 def lay_over(
@@ -184,11 +186,3 @@ def lay_over(
     )
     moved = F.grid_sample(reference, place, padding_mode="border", align_corners=False)
     return torch.addcmul(paint, cover, moved)
-=======
-        """Working picture to crop, bicubic. By OpenCV, which is 14 times as fast as PyTorch on a CPU."""
-        factor = self.config.shrink
-        layers = rearrange(pictures, "n c h w -> h w (n c)").cpu().numpy()
-        grown = cv2.resize(layers, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-        apart = torch.from_numpy(np.atleast_3d(grown)).to(pictures)
-        return rearrange(apart, "h w (n c) -> n c h w", n=len(pictures))
->>>>>>> speed
