@@ -20,7 +20,7 @@ from jaxtyping import Float, UInt8
 
 from keysync.cast import Part, cast, rearranged
 from keysync.clip import Frame
-from keysync.composite.blend import bounds, match_colour, paste_mask
+from keysync.composite.blend import bounds, keep_texture, match_colour, paste_mask
 from keysync.composite.paste import paste, trim
 from keysync.config import SyncConfig
 from keysync.diffusion.autoencoder import Surroundings, to_image
@@ -170,6 +170,7 @@ def _show(
         face = ((image[0].permute(1, 2, 0) + 1) * 127.5).float().cpu().numpy()
     with report.clock("paste"):
         face = match_colour(face, original, alpha, points)
+        face = keep_texture(face, original, alpha, points)
         shown = bounds(alpha > 0, margin=1)
         corner = (shown[1].start, shown[0].start)
         shape = (frame.picture.height, frame.picture.width)

@@ -82,6 +82,7 @@ def test_loss_falls_and_a_broken_run_goes_on_to_the_same_weights(
     resumed = train(tmp_path / "broken")
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
+    assert {path.name for path in (tmp_path / "whole").glob("*.png")} == {"curve.png", "strip.png"}
     losses = [
         float(line.split(",")[5]) for line in (tmp_path / "whole" / "curve.csv").read_text().split()[1:]
     ]

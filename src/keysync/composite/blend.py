@@ -1,4 +1,4 @@
-"""Where the new crop shows, how softly it ends, and how its colour is matched to the old one."""
+"""Where the new crop shows, how softly it ends, and how colour and texture are matched to the old one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ _BELOW_CHIN = 0.05  # room for a jaw that opens wider than the source's did
 _FEATHER = 0.05  # width of the soft edge
 _COLOUR_REACH = 0.06  # how far a colour difference reaches
 _AROUND_LIPS = 0.06  # skin that near to the lips moves with them
+_GRAIN = 0.006  # texture is what is finer than about this
 
 _JAW = list(range(3, 14))  # iBUG: the jaw line from cheek to cheek, without the parts beside the ears
 _LIPS = list(range(48, 60))
 _NOSE_TIP = 30  # above it speech moves nothing that anyone sees
 _SHRINK = 4
+_STRONGEST = 40.0  # levels; what differs more from its surroundings than that is an edge, not texture
+_OTHER = 30.0  # levels; where original and paint differ by that much, one of them shows something else
 _STRANGE = 40.0  # levels; a larger difference in the soft edge is another thing (hair, an ear), not a cast
 
 
@@ -95,6 +98,37 @@ def match_colour(
     matched = painted.copy()
     matched[box] += cv2.resize(correction, shown.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return matched
+
+
+def keep_texture(
+    painted: Float32[np.ndarray, "h w 3"],
+    original: UInt8[np.ndarray, "h w 3"],
+    alpha: Float32[np.ndarray, "h w"],
+    landmarks: Float32[np.ndarray, "68 2"],
+) -> Float32[np.ndarray, "h w 3"]:
+    """Give painted skin and beard the fine texture of ``original``, away from the lips.
+
+    Pores, stubble and the camera's grain are no part of what is said, and no network paints them as
+    they were. Only where both pictures agree on a large scale: else one shows a lip or the edge of the jaw.
+
+    Args:
+        painted: with matched colours, see ``match_colour``.
+        alpha: above 0 somewhere; elsewhere nothing is changed.
+        landmarks: iBUG points of ``original``, crop pixels.
+    """
+    side = painted.shape[0]
+    box = bounds(alpha > 0)
+    lips = np.zeros((side, side), np.uint8)
+    cv2.fillConvexPoly(lips, cv2.convexHull(np.round(landmarks[_LIPS]).astype(np.int32)), 1)
+    away = cv2.distanceTransform(1 - lips[box], cv2.DIST_L2, 5) / np.float32(_AROUND_LIPS * side) - 0.5
+    ours, own = painted[box], original[box].astype(np.float32)
+    ours_coarse, own_coarse = (cv2.GaussianBlur(picture, (0, 0), _GRAIN * side) for picture in (ours, own))
+    apart = reduce(np.maximum, cv2.split(np.abs(own_coarse - ours_coarse))) / np.float32(_OTHER)
+    share = np.clip(away, 0, 1) * np.clip(1.5 - 1.5 * apart, 0, 1)
+    fine = np.clip(own - own_coarse, -_STRONGEST, _STRONGEST) - (ours - ours_coarse)
+    textured = painted.copy()
+    textured[box] += fine * share[..., None]
+    return textured
 
 
 def bounds(shown: Bool[np.ndarray, "h w"], margin: int = 0, step: int = 1) -> tuple[slice, slice]:

@@ -19,9 +19,11 @@ from keysync.diffusion.compact_autoencoder import CompactAutoencoder
 from keysync.diffusion.compact_unet import CompactUNet
 from keysync.diffusion.condition import Condition
 from keysync.diffusion.denoiser import Denoiser
+from keysync.diffusion.guidance import SplitGuidance
 from keysync.errors import ConfigError
 from keysync.train.dataset import Batch, Batches, PreparedClip
 from keysync.train.judge import Judge
+from keysync.train.show import plot_curve, write_strip
 
 PURE_SIGMA = 20.0  # where sampling starts: nothing of the picture is left
 AUDIO_GUIDANCE = 1.5  # with which the compact model samples
@@ -42,7 +44,7 @@ class TrainConfig:
     warm_up: int = 60
     noise_mean: float = 0.7  # of log sigma
     noise_deviation: float = 1.3
-    pure_noise: float = 0.5  # share at sigma 20: there only the sound can answer
+    pure_noise: float = 0.8  # share at sigma 20: there only the sound can answer
     silent: float = 0.1  # share of segments that hear nothing, for guidance
     mask_weight: float = 0.3
     mouth_weight: float = 5.0
@@ -118,7 +120,8 @@ def train_stage(
     ``judge`` reads the lips, see ``train/judge.py``.
     ``keyframes`` makes the ends of some windows when interpolation is trained; without it all are true.
     ``stop`` ends this call early, after that step; the next call goes on from there.
-    Writes ``out/checkpoint.pt`` (everything needed to go on) and ``out/curve.csv``.
+    Writes ``out/checkpoint.pt`` (everything needed to go on), the learning curve as ``out/curve.csv`` and
+    ``out/curve.png``, and ``out/strip.png``: true frames of people never trained on over painted ones.
     """
     out.mkdir(parents=True, exist_ok=True)
     autoencoder.eval().requires_grad_(False)
@@ -185,6 +188,13 @@ def train_stage(
                 figures = (round(float(v), 4) for v in (*running, *unseen))
                 row = [step, round(time.monotonic() - begin), *figures]
                 csv.writer(file).writerow(row)
+            plot_curve(curve)
+            if held_out:
+                seen = Batches(held_out, autoencoder, np.random.default_rng(7)).draw(
+                    max(1, 12 // frames), frames, windows=windows
+                )
+                guided = SplitGuidance(audio=AUDIO_GUIDANCE, reference=1.0).wrap(averaged, seen.told)
+                write_strip(out / "strip.png", guided, PURE_SIGMA, autoencoder, seen)
             last_save = time.monotonic()
     return average
 
