@@ -28,6 +28,7 @@ from keysync.diffusion.compact_autoencoder import CompactAutoencoder, CompactAut
 from keysync.diffusion.compact_unet import CompactUNet, CompactUNetConfig
 from keysync.diffusion.denoiser import Denoiser
 from keysync.diffusion.guidance import SplitGuidance
+from keysync.diffusion.half import fast_on, halve_convolutions
 from keysync.diffusion.schedule import ays_sigmas, power_sigmas
 from keysync.diffusion.unet import InterpolationNetwork, KeyframeNetwork, VideoUNetConfig
 from keysync.errors import CheckpointError, ConfigError
@@ -204,12 +205,17 @@ def _compact(folder: Path, description: dict[str, Any], device: torch.device) ->
     hashes = description["sha256"]
     autoencoder = CompactAutoencoder(CompactAutoencoderConfig(**_tuples(description["autoencoder"])))
     _filled(autoencoder, folder / "autoencoder.safetensors", hashes, device)
+    halve = fast_on(device)
+    if halve:
+        halve_convolutions(autoencoder)
     encoder = _audio_encoder(folder, description, device)
 
     def stage(name: str) -> StageModel:
         settings = description[name]
         network = CompactUNet(CompactUNetConfig(**_tuples(settings["network"])))
         network = _filled(network, folder / f"{name}.safetensors", hashes, device)
+        if halve:
+            halve_convolutions(network)
         sampling = settings["sampling"]
         return StageModel(
             name=name,

@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from itertools import cycle
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
@@ -158,23 +159,23 @@ def _show(
         alpha = paste_mask(points, box_mask)
     if not run.strength[place] or not alpha.any():
         return frame, []
+    shown = bounds(alpha > 0, margin=1)
     with report.clock("decode"):
         factor = models.autoencoder.factor
         cells = to_latent(box_mask, factor).repeat(factor, axis=0).repeat(factor, axis=1)
-        mask = torch.from_numpy(cells).to(painted.latent)[None, None]
-        now = to_image(original, models.device)
-        around = Surroundings(reference, now * (1 - mask), mask)
-        image = models.autoencoder.decode(painted.latent[None], around)
+        mask = torch.from_numpy(cells).to(models.device)[None, None]
+        kept = to_image(original, models.device).masked_fill(mask > 0, 0)
+        around = Surroundings(reference, kept, mask.to(kept))
+        image = models.autoencoder.decode(painted.latent[None], around)[0, :, *shown]
+        paint = ((image.clamp(-1, 1) + 1) * 127.5).permute(1, 2, 0).float().cpu().numpy()
         # What the network was not asked to repaint it may have painted anyhow.
-        image = image.clamp(-1, 1) * mask + around.kept
-        face = ((image[0].permute(1, 2, 0) + 1) * 127.5).float().cpu().numpy()
+        face = original.astype(np.float32)
+        np.copyto(face[shown], paint, where=cells[shown][..., None] > 0)
     with report.clock("paste"):
         face = match_colour(face, original, alpha, points)
         face = keep_texture(face, original, alpha, points)
-        shown = bounds(alpha > 0, margin=1)
-        corner = (shown[1].start, shown[0].start)
-        shape = (frame.picture.height, frame.picture.width)
-        patch = np.dstack([face[shown], alpha[shown] * run.strength[place]])
+        patch = cv2.merge([face[shown], alpha[shown] * run.strength[place]])
+        shape, corner = (frame.picture.height, frame.picture.width), (shown[1].start, shown[0].start)
         patch, box = trim(*uncrop(patch, run.to_crop[place], shape, corner))
         if not patch.size:  # the mouth lies outside the frame
             return frame, []

@@ -90,7 +90,7 @@ def match_colour(
     edge = ((shown > 0.02) & same & (away | (shown < 0.98))).astype(np.float32)
     trusted = np.zeros((side // _SHRINK, side // _SHRINK, 4), np.float32)  # error and weight
     trusted[small] = cv2.resize(
-        np.dstack([error * edge[..., None], edge]), size, interpolation=cv2.INTER_AREA
+        cv2.merge([error * edge[..., None], edge]), size, interpolation=cv2.INTER_AREA
     )
     spread = cv2.GaussianBlur(trusted, (0, 0), _COLOUR_REACH * side / _SHRINK)[small]
     # The floor keeps a border with nothing to trust from shouting: there the correction fades to none.
