@@ -26,7 +26,8 @@ from keysync.evaluate.pair import Pair, add_learned, keep_metrics, lip_scores, l
 from keysync.evaluate.pool import ENDED, pool
 from keysync.evaluate.result import Look, Progress, Results, Values
 from keysync.evaluate.rows import write_frozen, write_silence, write_truth
-from keysync.models import Models, load_models, model_folder
+from keysync.models import Models, load_models
+from keysync.outline import model_folder
 from keysync.pipeline import sync_file
 from keysync.synthetic.make import VERSION, make_clips, plan_clips
 

@@ -19,10 +19,9 @@ from keysync.clip import Face
 from keysync.errors import InputError, NoFaceFound
 from keysync.evaluate.picture import Areas, PictureScores, areas
 from keysync.face.crop import Framing, align_faces, crop
-from keysync.face.track import Timed, smooth
+from keysync.face.track import Timed, face_tracker, smooth
 from keysync.face.warp import apply
 from keysync.media.read import read_frames
-from keysync.models import face_tracker
 
 PICTURE_SIZE = 256  # pixels a side, for PSNR and the like
 _MIN_SEEN = 0.5  # share of frames that must show a face
