@@ -72,3 +72,8 @@ def test_uneven_times_are_kept_and_extended_at_the_mean_rate() -> None:
     line = arrange(times, Fraction(1, 5), "longest", "freeze")
     assert line.times[:4] == times
     assert line.times[4] == times[-1] + Fraction(100, 3000)
+
+
+def test_a_long_last_frame_is_no_reason_to_make_one_up() -> None:
+    times = [Fraction(0), Fraction(1, 25), Fraction(2, 25), Fraction(7, 25)]
+    assert arrange(times, Fraction(9), "video", "freeze").order == [0, 1, 2, 3]
