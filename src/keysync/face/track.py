@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import cache
 from itertools import takewhile
 
 import numpy as np
@@ -119,8 +120,9 @@ class FaceTracker:
         return Face(mesh, to_68(mesh), score) if score >= MIN_PRESENCE else None
 
 
+@cache
 def face_tracker() -> FaceTracker:
-    """Detector and mesh from their files; fetched on first use."""
+    """Detector and mesh from their files; fetched on first use, loaded once per process."""
     return FaceTracker(
         FaceDetector(model_file("face_detection_full_range_sparse.tflite")),
         FaceMesh(model_file("face_landmark.tflite")),
