@@ -62,6 +62,7 @@ class Speech:
             wide = block.astype(np.float64)
             total += float(wide.sum())
             squares += float(wide @ wide)
+        self._file.flush()  # a full disk is to be noticed here, where it is told in one line
         self.mean = total / max(self._length, 1)
         self.variance = max(squares / max(self._length, 1) - self.mean**2, 0.0)
 
