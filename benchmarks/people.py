@@ -28,14 +28,13 @@ import numpy as np
 
 from keysync import load_models
 from keysync.audio.compact import CompactAudioEncoder
-from keysync.audio.voice import expected_opening
+from keysync.audio.opening import expected_opening
 from keysync.clip import Frame
 from keysync.face.crop import Framing
 from keysync.face.shots import ShotDetector
 from keysync.face.speaker import turns, who_speaks
 from keysync.face.survey import survey
-from keysync.face.track import FaceTracker
-from keysync.models import face_tracker
+from keysync.face.track import FaceTracker, face_tracker
 from keysync.speech import Speech
 from keysync.synthetic.articulate import articulate
 from keysync.synthetic.behave import behave, merge

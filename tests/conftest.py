@@ -102,6 +102,7 @@ def still_face() -> type[StillFace]:
 def tiny(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Models:
     """The tiny model with ``StillFace`` for eyes."""
     monkeypatch.setattr("keysync.models.face_tracker", StillFace)
+    monkeypatch.setattr("keysync.check.face_tracker", StillFace)
     return load_models(tiny_folder, "cpu")
 
 

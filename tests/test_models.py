@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from keysync.checkpoints import hash_file
 from keysync.errors import CheckpointError, ConfigError
 from keysync.face.track import FaceTracker
-from keysync.models import COMPACT, load_models, model_folder
+from keysync.models import load_models
+from keysync.outline import COMPACT, model_folder
 
 
 @pytest.fixture

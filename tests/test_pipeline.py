@@ -1,3 +1,4 @@
+import errno
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -6,12 +7,15 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from keysync.config import SyncConfig
 from keysync.errors import ConfigError, MediaError, NoFaceFound
 from keysync.face.track import FaceTracker
 from keysync.generate.keyframes import make_keyframes
 from keysync.media.read import read_frames
+from keysync.media.write import VideoWriter
 from keysync.models import Models
 from keysync.pipeline import sync_file
 
@@ -204,6 +208,48 @@ def test_what_was_finished_is_not_computed_again(
     now = "again"
     sync_file(clip, speech, out, models=tiny, config=replace(LOSSLESS, resume=True), on_progress=interrupt)
     assert 0 < calls["again"] < calls["first"]
+
+
+@pytest.mark.parametrize("where", ["keysync.job.save_file", "the writer"])
+def test_a_full_disk_is_one_line_and_the_work_so_far_is_kept(
+    where: str, tiny: Models, make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    clip, speech, out = make_clip(50), make_speech(2.0), tmp_path / "out.mkv"
+    whole = tmp_path / "whole.mkv"
+    sync_file(clip, speech, whole, models=tiny, config=LOSSLESS)
+    with monkeypatch.context() as patch:
+        _fill_disk(where, out.with_name("out.mkv.keysync"), patch)
+        with pytest.raises(MediaError, match=r"the disk is full; .* with --resume goes on") as caught:
+            sync_file(clip, speech, out, models=tiny, config=LOSSLESS)
+    assert "\n" not in str(caught.value)
+    assert not out.exists()
+    assert list(out.with_name("out.mkv.keysync").glob("*.safetensors"))
+    assert not list(out.with_name("out.mkv.keysync").glob(".*"))  # no half film beside the work
+    sync_file(clip, speech, out, models=tiny, config=replace(LOSSLESS, resume=True))
+    assert all(np.array_equal(a, b) for a, b in zip(_planes(whole), _planes(out), strict=True))
+
+
+def _fill_disk(where: str, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Let the second piece of work, or the film's first packet after the first piece, find the disk full."""
+    full = OSError(errno.ENOSPC, "No space left on device")
+    if where.endswith("save_file"):
+
+        def save(tensors: dict[str, torch.Tensor], path: Path) -> None:
+            if list(folder.glob("*.safetensors")):
+                raise full
+            save_file(tensors, path)
+
+        patch.setattr(where, save)
+    else:
+        encode = VideoWriter._mux_video
+
+        def mux(writer: VideoWriter, picture: av.VideoFrame | None) -> None:
+            if list(folder.glob("*.safetensors")):
+                raise full
+            encode(writer, picture)
+
+        patch.setattr(VideoWriter, "_mux_video", mux)
 
 
 def test_without_speech_the_lips_are_said_to_rest(

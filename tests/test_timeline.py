@@ -69,6 +69,11 @@ def test_one_frame_is_enough() -> None:
 
 def test_uneven_times_are_kept_and_extended_at_the_mean_rate() -> None:
     times = [Fraction(t, 1000) for t in (500, 533, 540, 600)]
-    line = arrange(times, Fraction(1, 5), "longest", "freeze")
+    line = arrange(times, Fraction(2, 5), "longest", "freeze")
     assert line.times[:4] == times
     assert line.times[4] == times[-1] + Fraction(100, 3000)
+
+
+def test_a_long_last_frame_is_no_reason_to_make_one_up() -> None:
+    times = [Fraction(0), Fraction(1, 25), Fraction(2, 25), Fraction(7, 25)]
+    assert arrange(times, Fraction(9), "video", "freeze").order == [0, 1, 2, 3]

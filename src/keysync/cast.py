@@ -11,17 +11,15 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from keysync.audio.voice import Gated, expected_opening, voice_activity
-from keysync.audio.window import Sound
+from keysync.audio.voice import Gated, voice_activity
 from keysync.config import SyncConfig
 from keysync.errors import ConfigError, NoFaceFound
 from keysync.face.speaker import who_speaks
 from keysync.face.survey import Appearance, Survey
 from keysync.face.warp import apply
 from keysync.media.read import MediaInfo, read_speech
-from keysync.models import compact_ear
 from keysync.report import Report, State
-from keysync.speech import Speech
+from keysync.speech import Sound, Speech
 from keysync.timeline import Timeline
 
 MIN_WIDTH = 40  # pixels of the frame: below, the lips are some 15 pixels wide and nobody can read them
@@ -193,6 +191,10 @@ def choose(seen: Survey, info: MediaInfo, speaker: str, report: Report) -> list[
     if not info.has_audio:
         report.note("several people and no sound to tell who speaks: took the one seen largest and longest")
         return everyone[:1]
+    # Here, because they take a second to load, and a check of one person needs neither.
+    from keysync.audio.opening import expected_opening
+    from keysync.models import compact_ear
+
     sound = read_speech(info.path)
     choice = who_speaks(seen, expected_opening(sound, [t - seen.times[0] for t in seen.times], compact_ear()))
     report.note(f"of {len(everyone)} people number {choice.person} speaks (sure to {choice.confidence:.0%})")

@@ -17,8 +17,9 @@ from keysync.cast import cast, rearranged
 from keysync.config import SyncConfig
 from keysync.errors import MediaError
 from keysync.face.survey import Survey, survey
+from keysync.face.track import face_tracker
 from keysync.media.read import MediaInfo, probe, read_frames, read_speech
-from keysync.models import Models
+from keysync.outline import Outline
 from keysync.report import Report
 from keysync.speech import Speech
 from keysync.timeline import Timeline, arrange
@@ -75,11 +76,11 @@ def check_file(
     video: Path,
     speech: Path | None,
     *,
-    models: Models,
+    model: Outline,
     config: SyncConfig,
     on_progress: Callable[[int, int | None], None] | None = None,
 ) -> Check:
-    """Look at every third frame and plan the sync, without running any of the heavy networks.
+    """Look at every third frame and plan the sync, without loading the heavy networks.
 
     Args:
         speech: the new speech; None plans for the video's own length.
@@ -89,26 +90,31 @@ def check_file(
     info = probe(video)
     if not info.has_video:
         raise MediaError(f"{video}: holds no picture; choose a video")
-    report = Report(model=models.name, video=str(video), speech=str(speech or ""))
-    begin = time.perf_counter()
+    report = Report(model=model.name, video=str(video), speech=str(speech or ""))
+    moments = [time.perf_counter()]
+
+    def looked(done: int) -> None:
+        moments.append(time.perf_counter())
+        if on_progress:
+            on_progress(done, total)
+
     frames = islice(read_frames(video), 0, None, EVERY)
     total = info.frames and -(-info.frames // EVERY)
     seen = survey(
         frames,
-        models.tracker,
-        models.framing,
-        models.image_size,
-        on_progress=lambda done: on_progress(done, total) if on_progress else None,
+        face_tracker(),
+        model.framing,
+        model.image_size,
+        on_progress=looked,
     )
     sound = read_speech(speech) if speech else Speech([np.zeros(1, np.float32)])
     config_length = config.length if speech else "video"
     line = arrange(seen.times, sound.duration_s, config_length, config.extend, seen.shots[-1])
-    looked = time.perf_counter() - begin
     parts = cast(rearranged(seen, line), line, {speech or video: sound}, {}, info, config, report)
     for number, moment in enumerate(line.times):
         report.add(moment, [part.role.states[number] for part in parts], [])
     painted = EVERY * sum(len(run) for part in parts for run in part.role.runs)
-    per_look = looked / len(seen.times)
+    per_look = float(np.median(np.diff(moments)))  # the first ones take longer: everything is cold
     seconds = per_look * (EVERY * len(seen.times) + PAINT_TO_LOOK * painted)
     return Check(
         report,

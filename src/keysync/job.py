@@ -96,5 +96,9 @@ class Job:
             write()
         except (OSError, SafetensorError) as error:
             full = getattr(error, "errno", None) == errno.ENOSPC or "No space" in str(error)
-            fact = "the disk is full; free some space, then go on with --resume" if full else str(error)
+            fact = (
+                "the disk is full; free some space, then the same command with --resume goes on"
+                if full
+                else str(error)
+            )
             raise MediaError(f"{self.folder}: {fact}") from error

@@ -1,9 +1,4 @@
-"""A model folder on disk -> networks ready to run.
-
-A folder holds ``model.json`` (sizes and settings, checked here) and one safetensors file per part. The
-compact model ships inside the package; the full one is made from the official checkpoints by
-``keysync models convert``.
-"""
+"""A model folder on disk (see ``outline.py``) -> networks ready to run."""
 
 from __future__ import annotations
 
@@ -21,8 +16,7 @@ from torch import Tensor, nn
 
 from keysync.audio.compact import CompactAudioConfig, CompactAudioEncoder
 from keysync.audio.encoder import AudioEncoder, HubertEncoder, WavLMEncoder
-from keysync.audio.window import AudioTokens, PastEnd, Sound
-from keysync.checkpoints import cache_folder, load_into, load_safetensors, model_file
+from keysync.audio.window import AudioTokens, PastEnd
 from keysync.diffusion.autoencoder import Autoencoder, TemporalAutoencoder
 from keysync.diffusion.compact_autoencoder import CompactAutoencoder, CompactAutoencoderConfig
 from keysync.diffusion.compact_unet import CompactUNet, CompactUNetConfig
@@ -33,15 +27,15 @@ from keysync.diffusion.schedule import ays_sigmas, power_sigmas
 from keysync.diffusion.unet import InterpolationNetwork, KeyframeNetwork, VideoUNetConfig
 from keysync.errors import CheckpointError, ConfigError
 from keysync.face.crop import Framing
-from keysync.face.detect import FaceDetector
-from keysync.face.mesh import FaceMesh
-from keysync.face.track import FaceTracker
+from keysync.face.track import FaceTracker, face_tracker
 from keysync.generate.layout import Layout
 from keysync.generate.stage import Stage
+from keysync.outline import COMPACT, model_folder, outline, read_description
+from keysync.speech import Sound
+from keysync.weightfile import load_into, load_safetensors
 
 M = TypeVar("M", bound=nn.Module)
 SILENT_TAIL_S = 1  # the compact encoder hears this much silence after the speech, then that for ever
-COMPACT = Path(__file__).parent / "weights" / "compact"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,22 +92,20 @@ def load_models(choice: str | Path = "auto", device: str = "auto") -> Models:
     """
     folder = model_folder(choice)
     where = _device(device)
-    description = _read_description(folder)
+    description = read_description(folder)
     digest = sha256(json.dumps(description["sha256"], sort_keys=True).encode()).hexdigest()
-    kind = description.pop("kind")
-    size = description.pop("image_size")
-    framing, layout = Framing(**description.pop("framing")), Layout(**description.pop("layout"))
+    known, layout = outline(folder), Layout(**description["layout"])
     tracker = face_tracker()
     build = {"compact": _compact, "full": _full}
     try:
-        autoencoder, keyframes, interpolation = build[kind](folder, description, where)
+        autoencoder, keyframes, interpolation = build[description["kind"]](folder, description, where)
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / 'model.json'}: does not describe a model ({error})") from error
     return Models(
-        name=kind if folder == COMPACT else folder.name,
+        name=known.name,
         device=where,
-        image_size=size,
-        framing=framing,
+        image_size=known.image_size,
+        framing=known.framing,
         layout=layout,
         tracker=tracker,
         autoencoder=autoencoder,
@@ -125,29 +117,7 @@ def load_models(choice: str | Path = "auto", device: str = "auto") -> Models:
 
 def compact_ear() -> CompactAudioEncoder:
     """The compact model's audio encoder, which can also tell how far a speaking mouth opens."""
-    return _audio_encoder(COMPACT, _read_description(COMPACT), torch.device("cpu"))
-
-
-def face_tracker() -> FaceTracker:
-    """Detector and mesh from their files; fetched on first use."""
-    return FaceTracker(
-        FaceDetector(model_file("face_detection_full_range_sparse.tflite")),
-        FaceMesh(model_file("face_landmark.tflite")),
-    )
-
-
-def model_folder(choice: str | Path) -> Path:
-    """Where the chosen model's files are."""
-    full = cache_folder() / "full"
-    if choice == "auto":
-        return full if (full / "model.json").exists() else COMPACT
-    folder = {"compact": COMPACT, "full": full}.get(str(choice), Path(choice))
-    if not (folder / "model.json").exists():
-        raise CheckpointError(
-            f"{folder}: no model there (model.json is missing); "
-            "use --model compact, or make a folder with 'keysync models convert'"
-        )
-    return folder
+    return _audio_encoder(COMPACT, read_description(COMPACT), torch.device("cpu"))
 
 
 def _device(name: str) -> torch.device:
@@ -162,29 +132,6 @@ def _device(name: str) -> torch.device:
     if name == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("device is mps, but this machine has no Apple GPU; use --device cpu")
     return torch.device(name)
-
-
-def _read_description(folder: Path) -> dict[str, Any]:
-    path = folder / "model.json"
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read as JSON ({error})") from error
-    wanted = {
-        "kind",
-        "image_size",
-        "framing",
-        "layout",
-        "autoencoder",
-        "keyframes",
-        "interpolation",
-        "sha256",
-    }
-    if not isinstance(description, dict) or not wanted <= description.keys():
-        raise CheckpointError(f"{path}: must name {', '.join(sorted(wanted))}")
-    if description["kind"] not in ("compact", "full"):
-        raise CheckpointError(f"{path}: kind is {description['kind']!r}; it must be compact or full")
-    return description
 
 
 def _filled(module: M, path: Path, hashes: dict[str, str], device: torch.device) -> M:

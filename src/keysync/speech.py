@@ -6,11 +6,33 @@ import tempfile
 import weakref
 from collections.abc import Iterable
 from fractions import Fraction
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
 
 SPEECH_RATE_HZ = 16000
+
+
+@runtime_checkable
+class Sound(Protocol):
+    """Mono sound at 16 kHz."""
+
+    def samples(self, start: int, stop: int) -> Float32[np.ndarray, " n"]:
+        """Samples ``start`` to ``stop``; zeros outside the sound."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    @property
+    def mean(self) -> float:
+        """Of all samples."""
+        ...
+
+    @property
+    def variance(self) -> float:
+        """Of all samples."""
+        ...
 
 
 class Speech:
@@ -40,6 +62,7 @@ class Speech:
             wide = block.astype(np.float64)
             total += float(wide.sum())
             squares += float(wide @ wide)
+        self._file.flush()  # a full disk is to be noticed here, where it is told in one line
         self.mean = total / max(self._length, 1)
         self.variance = max(squares / max(self._length, 1) - self.mean**2, 0.0)
 

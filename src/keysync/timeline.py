@@ -58,14 +58,14 @@ def arrange(
     }[length]
     kept = max(1, sum(time - times[0] < wanted for time in times))
     order, moments = list(range(kept)), list(times[:kept])
-    if kept == count:
+    if wanted > picture_s:
         usual = (times[-1] - times[0]) / (count - 1) if count > 1 else step
         following = _following(times, extend, last_shot)
         while moments[-1] + usual - times[0] < wanted:
             order.append(next(following))
             moments.append(moments[-1] + usual)
             step = usual
-    else:
+    elif kept < count:
         step = times[kept] - times[kept - 1]
     return Timeline(order, moments, moments[-1] + step, kept)
 

@@ -88,7 +88,7 @@ def _scored(change: object, frames: int = 6) -> dict[str, float | None]:
     scores, where = PictureScores(), areas(_points(), 64)
     for index in range(frames):
         ref = _picture(index)
-        scores.add(change(index, ref), ref, None, where)  # type: ignore[operator]
+        scores.add(change(index, ref), ref, None, lambda: where)  # type: ignore[operator]
     return scores.values()
 
 
@@ -124,7 +124,7 @@ def test_a_brighter_patch_shows_its_seam_the_more_the_brighter_it_is() -> None:
         patched = base.copy()
         patched[core] += np.uint8(step)
         scores = PictureScores()
-        scores.add(patched, base, None, where)
+        scores.add(patched, base, None, lambda: where)
         found = scores.values()["seam"]
         assert found is not None
         return found

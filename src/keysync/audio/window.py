@@ -10,41 +10,20 @@ import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from keysync.audio.encoder import HOP, RATE_HZ, AudioEncoder, HubertEncoder
 from keysync.errors import InputError
+from keysync.speech import Sound
 
 TOKENS_PER_SECOND = RATE_HZ // HOP
 CHUNKS_KEPT = 3
 
 PastEnd = Literal["zero", "repeat"]
-
-
-@runtime_checkable
-class Sound(Protocol):
-    """Mono sound at 16 kHz."""
-
-    def samples(self, start: int, stop: int) -> Float32[np.ndarray, " n"]:
-        """Samples ``start`` to ``stop``; zeros outside the sound."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    @property
-    def mean(self) -> float:
-        """Of all samples."""
-        ...
-
-    @property
-    def variance(self) -> float:
-        """Of all samples."""
-        ...
 
 
 class AudioTokens:

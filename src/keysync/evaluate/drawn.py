@@ -18,21 +18,32 @@ from functools import lru_cache
 from pathlib import Path
 
 from keysync.checkpoints import cache_folder
-from keysync.config import SyncConfig
+from keysync.config import Length, SyncConfig
 from keysync.errors import ConfigError, KeySyncError
 from keysync.evaluate import lips
-from keysync.evaluate.measure import Track, load_track, picture_scores, same_length, track
+from keysync.evaluate.measure import (
+    PICTURE_SIZE,
+    Film,
+    Track,
+    crops,
+    load_track,
+    picture_scores,
+    same_length,
+    track,
+)
 from keysync.evaluate.pair import Pair, add_learned, keep_metrics, lip_scores, look, phones_beside
 from keysync.evaluate.pool import ENDED, pool
 from keysync.evaluate.result import Look, Progress, Results, Values
 from keysync.evaluate.rows import write_frozen, write_silence, write_truth
-from keysync.models import Models, load_models, model_folder
+from keysync.models import Models, load_models
+from keysync.outline import model_folder
 from keysync.pipeline import sync_file
 from keysync.synthetic.make import VERSION, make_clips, plan_clips
 
 PEOPLE, SEED = 24, 7
 REFERENCES = ("truth", "nothing", "frozen")
 _SIZE, _SECONDS, _FRAMING = (512, 512), 4.0, "head"
+_SILENCE_S = 2.0  # of the silent take: LipLeak counts frames, and half of them tell as much
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +178,9 @@ def evaluate_person(person: Person, rows: tuple[str, ...], device: str) -> Found
     phones = phones_beside(truth)
     values: dict[str, Values] = {}
     films: dict[str, Path] = {}
-    shown: dict[str, tuple[Path, Track]] = {"B": (truth, new)}
+    # Each film is compared several times: its crops are cut once, 20 MB for 100 frames.
+    old_crops, new_crops = (list(crops(clip, new, PICTURE_SIZE)) for clip in (source, truth))
+    shown: dict[str, tuple[Film, Track]] = {"B": (new_crops, new)}
     failures = []
     for number, row in enumerate(rows):
         try:
@@ -175,13 +188,14 @@ def evaluate_person(person: Person, rows: tuple[str, ...], device: str) -> Found
             seen = old if row == "nothing" else track(film)
             same_length(film, seen, truth, new)
             values[row] = lip_scores(seen, new, phones, old)
-            values[row] |= picture_scores(film, truth, new, source)
+            film_crops = old_crops if row == "nothing" else list(crops(film, new, PICTURE_SIZE))
+            values[row] |= picture_scores(film_crops, new_crops, new, old_crops)
             values[row] |= _silence(person, row, number, seen, old, device)
         except KeySyncError as error:
             failures.append(f"{person.name} {label(row)}: {error}")
             continue
         films[row] = film
-        shown[label(row)] = (film, seen)
+        shown[label(row)] = (film_crops, seen)
     return Found(values, films, look(person.name, new, shown, phones), failures)
 
 
@@ -213,19 +227,20 @@ def _silence(person: Person, row: str, number: int, seen: Track, old: Track, dev
     """LipLeak: the person synced to silence. A film that hears nothing is its own answer."""
     if row == "truth":  # nobody has drawn a third, silent take
         return {"lipleak": None, "normalised_lipleak": None}
+    frames = round(_SILENCE_S * old.fps)
     if row not in REFERENCES:
         silence, out = person.out / "silence.wav", person.out / f"{number}-silence.mp4"
-        write_silence(silence, len(old) / old.fps)
-        _sync(person, silence, out, row, device)
+        write_silence(silence, _SILENCE_S)
+        _sync(person, silence, out, row, device, "shortest")
         seen = track(out)
     return {
-        "lipleak": lips.lipleak(seen.landmarks),
-        "normalised_lipleak": lips.normalised_lipleak(seen.landmarks, old.landmarks),
+        "lipleak": lips.lipleak(seen.landmarks[:frames]),
+        "normalised_lipleak": lips.normalised_lipleak(seen.landmarks[:frames], old.landmarks[:frames]),
     }
 
 
-def _sync(person: Person, speech: Path, out: Path, row: str, device: str) -> None:
-    config = SyncConfig(length="video")
+def _sync(person: Person, speech: Path, out: Path, row: str, device: str, length: Length = "video") -> None:
+    config = SyncConfig(length=length)
     sync_file(person.old / "clip.mp4", speech, out, models=_model(row, device), config=config)
 
 

@@ -6,26 +6,28 @@ frames, whatever the length.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
 from keysync.clip import Face
 from keysync.errors import InputError, NoFaceFound
-from keysync.evaluate.picture import Areas, PictureScores, areas
+from keysync.evaluate.picture import Areas, Picture, PictureScores, areas
 from keysync.face.crop import Framing, align_faces, crop
-from keysync.face.track import Timed, smooth
+from keysync.face.track import Timed, face_tracker, smooth
 from keysync.face.warp import apply
 from keysync.media.read import read_frames
-from keysync.models import face_tracker
 
 PICTURE_SIZE = 256  # pixels a side, for PSNR and the like
 _MIN_SEEN = 0.5  # share of frames that must show a face
+Film = Path | Sequence[Picture]  # a file, or its crops of ``PICTURE_SIZE``, cut before and kept
 _TRACK = "track-1"  # file format; counts up when it or the tracking changes
 
 
@@ -108,12 +110,19 @@ def track(video: Path) -> Track:
     )
 
 
-def crops(video: Path, where: Track, size: int) -> Iterator[UInt8[np.ndarray, "{size} {size} 3"]]:
+def crops(video: Film, where: Track, size: int) -> Iterator[UInt8[np.ndarray, "{size} {size} 3"]]:
     """Cut the place where ``where`` saw its face out of every frame of ``video``.
+
+    Crops that were cut before are only scaled.
 
     Raises:
         InputError: ``video`` has another number of frames than the track.
     """
+    if not isinstance(video, Path):
+        for kept in video:
+            same = len(kept) == size
+            yield kept if same else np.asarray(cv2.resize(kept, (size, size), interpolation=cv2.INTER_AREA))
+        return
     count = 0
     with closing(read_frames(video)) as frames:
         for count, frame in enumerate(frames, start=1):
@@ -135,7 +144,7 @@ def same_length(pred: Path, ours: Track, ref: Path, theirs: Track) -> None:
 
 
 def picture_scores(
-    pred: Path, ref: Path, where: Track, source: Path | None = None
+    pred: Film, ref: Film, where: Track, source: Film | None = None
 ) -> dict[str, float | None]:
     """The picture metrics of a film against the true one; see ``PictureScores.values``.
 
@@ -148,7 +157,7 @@ def picture_scores(
             pictures[0],
             pictures[1],
             pictures[2] if source is not None else None,
-            _areas(where, index),
+            partial(_areas, where, index),
         )
     return scores.values()
 

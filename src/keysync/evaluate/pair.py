@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from jaxtyping import Float32, UInt8
 from keysync.errors import InputError, KeySyncError
 from keysync.evaluate import lips
 from keysync.evaluate.learned import METRICS, LearnedMetric
-from keysync.evaluate.measure import Track, crops, picture_scores, same_length, track
+from keysync.evaluate.measure import Film, Track, crops, picture_scores, same_length, track
 from keysync.evaluate.pool import ENDED, pool
 from keysync.evaluate.result import Look, Progress, Results, Values
 from keysync.evaluate.rows import write_truth
@@ -105,7 +105,9 @@ def measure_pair(pair: Pair) -> Measured:
     return Measured(rows, look(pair.name, theirs, films, phones))
 
 
-def look(clip: str, where: Track, films: dict[str, tuple[Path, Track]], phones: list[lips.PhoneSpan]) -> Look:
+def look(
+    clip: str, where: Track, films: Mapping[str, tuple[Film, Track]], phones: list[lips.PhoneSpan]
+) -> Look:
     """Strips and curves of some films of one scene."""
     moments = np.linspace(0, len(where) - 1, min(STRIP_FRAMES, len(where))).astype(int)
     strips = {}

@@ -8,7 +8,7 @@ film, one frame at a time.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -24,7 +24,9 @@ from keysync.mask.region import region
 BEST_DB = 100.0  # stands for "identical", where PSNR has no value
 _BORDER = 0.035  # of the crop: to either side of the mask's edge
 _PLACES = {"mask": "inside", "border": "border", "outside": "outside"}
-_SSIM_EVERY = 4  # frames; neighbours are nearly alike, and SSIM costs more than all else together
+_EVERY = (
+    4  # frames: neighbours are nearly alike, and looking at all of them says the same in four times the time
+)
 _STILL = 0.1  # levels: a truth that flickers less is a standing picture
 
 Picture = UInt8[np.ndarray, "h w 3"]
@@ -107,7 +109,7 @@ def added_edges(picture: Picture, known: Sequence[Picture], area: Area) -> tuple
 
 
 class PictureScores:
-    """Adds up the pictures of one film; bounded memory."""
+    """Adds up the pictures of one film, every fourth of them; bounded memory."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -116,31 +118,40 @@ class PictureScores:
         self._sharp: list[float] = []
         self._edges: list[tuple[float, float]] = []
         self._moves: list[tuple[float, float]] = []
-        self._last: deque[tuple[Picture, Picture]] = deque(maxlen=2)
+        self._last: deque[tuple[Picture, Picture]] = deque(maxlen=3)
 
-    def add(self, pred: Picture, ref: Picture, source: Picture | None, where: Areas) -> None:
-        """One frame; ``source`` is the untouched picture, if there is one."""
-        similar = ssim_map(pred, ref) if self._count % _SSIM_EVERY == 0 else None
+    def add(self, pred: Picture, ref: Picture, source: Picture | None, where: Callable[[], Areas]) -> None:
+        """The next frame; ``source`` is the untouched picture, if there is one.
+
+        Args:
+            where: gives the frame's areas; not asked for each one.
+        """
+        place = self._count % _EVERY
         self._count += 1
+        self._last.append((pred, ref))
+        if place == 0:
+            self._judge(pred, ref, source, where())
+        elif place == 2:
+            inside = where().inside
+            (ours0, theirs0), (ours1, theirs1), (ours2, theirs2) = self._last
+            self._moves.append(
+                (
+                    second_difference(ours0, ours1, ours2, inside),
+                    second_difference(theirs0, theirs1, theirs2, inside),
+                )
+            )
+
+    def _judge(self, pred: Picture, ref: Picture, source: Picture | None, where: Areas) -> None:
+        similar = ssim_map(pred, ref)
         for name in _PLACES.values():
             area = getattr(where, name)
             if not area.any():
                 continue
             self._noise.setdefault(name, _Noise()).add(pred, ref, area)
-            if similar is not None:
-                self._ssim.setdefault(name, []).append(float(similar[area].mean()))
+            self._ssim.setdefault(name, []).append(float(similar[area].mean()))
         self._sharp.append(sharpness(pred, where.inside))
         known = [ref] if source is None else [ref, source]  # an edge of either is no seam
         self._edges.append(added_edges(pred, known, where.border))
-        if len(self._last) == 2:
-            (pred0, ref0), (pred1, ref1) = self._last
-            self._moves.append(
-                (
-                    second_difference(pred0, pred1, pred, where.inside),
-                    second_difference(ref0, ref1, ref, where.inside),
-                )
-            )
-        self._last.append((pred, ref))
 
     def values(self) -> dict[str, float | None]:
         """The film's numbers, by metric name.

@@ -10,11 +10,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import cache
 from itertools import takewhile
 
 import numpy as np
 from jaxtyping import Float64, UInt8
 
+from keysync.checkpoints import model_file
 from keysync.clip import Face, Frame
 from keysync.face.detect import Detection, FaceDetector
 from keysync.face.mesh import STABLE, FaceMesh, Roi, roi_of_detection, roi_of_mesh, to_68
@@ -116,6 +118,15 @@ class FaceTracker:
     def _look(self, rgb: UInt8[np.ndarray, "h w 3"], roi: Roi) -> Face | None:
         mesh, score = self._mesh.landmarks(rgb, roi)
         return Face(mesh, to_68(mesh), score) if score >= MIN_PRESENCE else None
+
+
+@cache
+def face_tracker() -> FaceTracker:
+    """Detector and mesh from their files; fetched on first use, loaded once per process."""
+    return FaceTracker(
+        FaceDetector(model_file("face_detection_full_range_sparse.tflite")),
+        FaceMesh(model_file("face_landmark.tflite")),
+    )
 
 
 def _holds(found: Detection, roi: Roi) -> bool:

@@ -156,16 +156,16 @@ def check(
 ) -> None:
     """What 'sync' would do: who, where, where not and why, how long it takes."""
     from keysync.check import check_file
-    from keysync.models import load_models
+    from keysync.outline import outline
 
     for path in (json, sheet):
         if path is not None and not path.parent.is_dir():
             raise ConfigError(f"{path}: its folder does not exist; make it first")
     config = SyncConfig(speaker=speaker, length=length, extend=extend)
-    models = load_models(model, "cpu")
+    known = outline(model)
     with _bar() as advance:
         found = check_file(
-            video, audio, models=models, config=config,
+            video, audio, model=known, config=config,
             on_progress=lambda done, total: advance("look", done, total),
         )  # fmt: skip
     table = Table("from s", "to s", "state", "why")
@@ -178,7 +178,7 @@ def check(
         console.print(line, highlight=False, soft_wrap=True)
     console.print(
         f"syncing takes about {found.seconds:.0f} s and {found.memory_mb} MB here "
-        f"with the {models.name} model",
+        f"with the {known.name} model",
         highlight=False,
     )
     if json is not None:
@@ -205,7 +205,7 @@ def models(context: typer.Context) -> None:
     if context.invoked_subcommand is not None:
         return
     from keysync.checkpoints import cache_folder, installed
-    from keysync.models import COMPACT, model_folder
+    from keysync.outline import COMPACT, model_folder
 
     table = Table("file", "MB", "licence", "SHA-256", "where")
     for row in installed():

@@ -89,7 +89,7 @@ def _explain(error: Exception, doing: Doing) -> tuple[type[KeySyncError], str]:
     place: type[KeySyncError] = MediaError if doing == "read" else ConfigError
     number = getattr(error, "errno", None)
     if number in _DISK_FULL:
-        return MediaError, "the disk is full; free some space or use another disk"
+        return MediaError, "the disk is full; free some space, then the same command with --resume goes on"
     if number in _BAD_NAME:
         return place, "the name is too long or its links run in a circle; use another name"
     if isinstance(error, FileNotFoundError):

@@ -160,7 +160,8 @@ def read_speech(path: Path) -> Speech:
     Raises:
         MediaError: no sound in the file, or none of it can be decoded.
     """
-    return Speech(block[0] for block in read_sound(path, rate_hz=SPEECH_RATE_HZ, channels=1))
+    with media_errors(path, "read"):
+        return Speech(block[0] for block in read_sound(path, rate_hz=SPEECH_RATE_HZ, channels=1))
 
 
 def sound_format(path: Path) -> tuple[int, int]:

@@ -118,8 +118,8 @@ def train_decoder(
 
     The latents are spoilt as generated ones are, with noise of small and of large scale: what they say
     wrongly of skin colour and texture the decoder learns to take from the reference and the kept part.
-    Loss: L1 + 0.5 gradient L1 + 0.5 L2, and 1.5 times L1 of the local strength of detail, without which teeth and
-    stubble average out. The encoder stays the principal components. Resumes from ``out/checkpoint.pt``;
+    Loss: L1 + 0.5 gradient L1 + 0.5 L2, and 1.5 times L1 of the local strength of detail, without which
+    teeth and stubble average out. The encoder stays the principal components. Resumes from ``out/checkpoint.pt``;
     ``out/curve.csv`` lists ``psnr`` on ``held_out``, its first row being the components alone.
     """
     out.mkdir(parents=True, exist_ok=True)

@@ -14,17 +14,18 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from keysync.audio.compact import CompactAudioConfig, CompactAudioEncoder
-from keysync.checkpoints import hash_file, load_into
+from keysync.checkpoints import hash_file
 from keysync.diffusion.compact_autoencoder import CompactAutoencoder, CompactAutoencoderConfig
 from keysync.diffusion.compact_unet import CompactUNet, CompactUNetConfig
 from keysync.errors import ConfigError
 from keysync.face.crop import Framing
+from keysync.face.track import face_tracker
 from keysync.generate.layout import Layout
-from keysync.models import face_tracker
 from keysync.train.autoencoder import fit_components, train_decoder
 from keysync.train.dataset import CROP, load_clips, prepare_folder
 from keysync.train.judge import train_judge
 from keysync.train.loop import AUDIO_GUIDANCE, PURE_SIGMA, TrainConfig, train_stage
+from keysync.weightfile import load_into
 
 log = logging.getLogger(__name__)
 JUDGE_STEPS = 400

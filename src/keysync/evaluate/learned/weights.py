@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from keysync.checkpoints import cache_folder, hash_file, load_into, load_safetensors, user_folder
+from keysync.checkpoints import cache_folder, hash_file, user_folder
 from keysync.errors import CheckpointError
+from keysync.weightfile import load_into, load_safetensors
 
 Network = TypeVar("Network", bound=nn.Module)
 
