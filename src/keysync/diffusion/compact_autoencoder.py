@@ -134,10 +134,10 @@ class CompactAutoencoder(nn.Module):
         reference, kept, mask = (part[..., *pixels] for part in (around.reference, around.kept, around.mask))
         small = Surroundings(self.shrink(reference), self.shrink(kept), self.shrink(mask))
         paint, cover, way = self.decode_working(latents[..., *cells], small)
-        paint, cover = self._grow(torch.cat([paint, cover], dim=1)).split((3, 1), dim=1)
+        grown = self._grow(torch.cat([paint, cover], dim=1))
         images = around.kept.clone()
         # The reference at the crop's own size: so what shrinking took from it is there again.
-        images[..., *pixels] = lay_over(paint, cover, way, reference, images.shape[-1])
+        images[..., *pixels] = lay_over(grown[:, :3], grown[:, 3:], way, reference, images.shape[-1])
         return images
 
     def _reach(self, mask: Float[Tensor, "n 1 H W"]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
@@ -160,7 +160,8 @@ class CompactAutoencoder(nn.Module):
         layers = rearrange(pictures, "n c h w -> h w (n c)").cpu().numpy()
         grown = cv2.resize(layers, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
         apart = torch.from_numpy(np.atleast_3d(grown)).to(pictures)
-        return rearrange(apart, "h w (n c) -> n c h w", n=len(pictures))
+        images: Tensor = rearrange(apart, "h w (n c) -> n c h w", n=len(pictures))
+        return images
 
 
 def lay_over(

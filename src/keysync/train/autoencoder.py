@@ -111,16 +111,17 @@ def train_decoder(
     batch: int = 16,
     side: int = 128,
     rate: float = 1e-3,
-    noise: float = 0.3,
+    noise: float = 0.4,
     evaluate_every_s: float = 120,
 ) -> CompactAutoencoder:
     """Train the decoder on spoilt latents of cuts around the mouth; returns the running average.
 
     The latents are spoilt as generated ones are, with noise of small and of large scale: what they say
     wrongly of skin colour and texture the decoder learns to take from the reference and the kept part.
-    Loss: L1 + 0.5 gradient L1 + 0.5 L2, and 1.5 times L1 of the local strength of detail, without which
-    teeth and stubble average out. The encoder stays the principal components. Resumes from ``out/checkpoint.pt``;
-    ``out/curve.csv`` lists ``psnr`` on ``held_out``, its first row being the components alone.
+    Loss: L1 + 0.5 gradient L1 + 0.5 L2, and 0.5 times L1 of the local strength of detail, without which
+    teeth and stubble average out. The encoder stays the principal components. Resumes from
+    ``out/checkpoint.pt``; ``out/curve.csv`` lists ``psnr`` on ``held_out``, its first row being the
+    components alone.
     """
     out.mkdir(parents=True, exist_ok=True)
     autoencoder.components.requires_grad_(False)
@@ -157,7 +158,7 @@ def train_decoder(
             error.abs().mean()
             + 0.5 * edges
             + 0.5 * (error**2).mean()
-            + 1.5 * (strength - wanted).abs().mean()
+            + 0.5 * (strength - wanted).abs().mean()
         )
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
