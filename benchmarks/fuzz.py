@@ -37,7 +37,7 @@ LIMIT_S = 60  # of one damaged film, on a machine that may be busy
 MEMORY_BYTES = 1_000_000_000
 
 _WORKER = """
-import logging, resource, sys
+import logging, os, resource, sys
 from pathlib import Path
 from keysync.check import check_file
 from keysync.config import SyncConfig
@@ -46,6 +46,8 @@ from keysync.face.track import face_tracker
 from keysync.media.read import probe, read_frames, read_speech
 from keysync.outline import outline
 logging.disable()
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # whatever a library prints is no answer
 known = outline("compact")
 face_tracker()
 # Libraries that are loaded take addresses, not memory: the limit is what may come on top.
@@ -71,7 +73,7 @@ for line in sys.stdin:
         except Exception as error:
             said.append(f"{name} SURPRISE {type(error).__name__}: {error}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(" | ".join([*said, f"{peak} MB"]).replace("\\n", " "), flush=True)
+    print(" | ".join([*said, f"{peak} MB"]).replace("\\n", " "), file=answers, flush=True)
 """
 
 

