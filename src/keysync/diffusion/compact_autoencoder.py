@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -127,10 +126,10 @@ class CompactAutoencoder(nn.Module):
         small = Surroundings(self.shrink(reference), self.shrink(kept), self.shrink(mask))
         working, copied = self.decode_working(latents[..., *cells], small)
         grown = self._grow(torch.cat([working, small.reference, copied], dim=1))
-        painted, coarse, share = grown.split((3, 3, 1), dim=1)
+        painted, coarse, share = grown[:, :3], grown[:, 3:6], grown[:, 6:]
         images = around.kept.clone()
         # What shrinking took from the reference comes back where the reference is copied.
-        images[..., *pixels] = painted + share * (reference - coarse)
+        images[..., *pixels] = torch.addcmul(painted, share, reference - coarse)
         return images
 
     def _reach(self, mask: Float[Tensor, "n 1 H W"]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
@@ -148,9 +147,11 @@ class CompactAutoencoder(nn.Module):
         return (rows, columns), (pixels[0], pixels[1])
 
     def _grow(self, pictures: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c H W"]:
-        """Working picture to crop, bicubic. By OpenCV, which is 14 times as fast as PyTorch on a CPU."""
+        """Working picture to crop, bicubic. By OpenCV, which is many times as fast as PyTorch on a CPU."""
         factor = self.config.shrink
-        layers = rearrange(pictures, "n c h w -> h w (n c)").cpu().numpy()
-        grown = cv2.resize(layers, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-        apart = torch.from_numpy(np.atleast_3d(grown)).to(pictures)
-        return rearrange(apart, "h w (n c) -> n c h w", n=len(pictures))
+        planes = pictures.flatten(0, 1).cpu().numpy()
+        grown = [
+            cv2.resize(plane, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC) for plane in planes
+        ]
+        large = torch.from_numpy(np.stack(grown)).to(pictures)
+        return large.view(*pictures.shape[:2], *large.shape[1:])
