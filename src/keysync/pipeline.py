@@ -167,10 +167,10 @@ def _show(
         kept = to_image(original, models.device).masked_fill(mask > 0, 0)
         around = Surroundings(reference, kept, mask.to(kept))
         image = models.autoencoder.decode(painted.latent[None], around)[0, :, *shown]
-        paint = ((image.clamp(-1, 1) + 1) * 127.5).permute(1, 2, 0).float().cpu().numpy()
+        paint = cv2.merge([*((image.clamp(-1, 1) + 1) * 127.5).float().cpu().numpy()])
         # What the network was not asked to repaint it may have painted anyhow.
         face = original.astype(np.float32)
-        np.copyto(face[shown], paint, where=cells[shown][..., None] > 0)
+        face[shown] = cv2.copyTo(paint, cells[shown], face[shown])
     with report.clock("paste"):
         face = match_colour(face, original, alpha, points)
         face = keep_texture(face, original, alpha, points)

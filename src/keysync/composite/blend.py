@@ -139,7 +139,7 @@ def bounds(shown: Bool[np.ndarray, "h w"], margin: int = 0, step: int = 1) -> tu
         step: begin and end on multiples of this.
     """
     sides = []
-    for line in map(np.atleast_1d, (shown.any(axis=1), shown.any(axis=0))):
+    for line in (np.asarray(shown.any(axis=1)), np.asarray(shown.any(axis=0))):
         first, stop = int(line.argmax()) - margin, len(line) - int(line[::-1].argmax()) + margin
         sides.append(slice(max(first // step * step, 0), min(-(-stop // step) * step, len(line))))
     return sides[0], sides[1]

@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -155,13 +154,14 @@ class CompactAutoencoder(nn.Module):
         return (rows, columns), (pixels[0], pixels[1])
 
     def _grow(self, pictures: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c H W"]:
-        """Working picture to crop, bicubic. By OpenCV, which is 14 times as fast as PyTorch on a CPU."""
+        """Working picture to crop, bicubic. By OpenCV, which is many times as fast as PyTorch on a CPU."""
         factor = self.config.shrink
-        layers = rearrange(pictures, "n c h w -> h w (n c)").cpu().numpy()
-        grown = cv2.resize(layers, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-        apart = torch.from_numpy(np.atleast_3d(grown)).to(pictures)
-        images: Tensor = rearrange(apart, "h w (n c) -> n c h w", n=len(pictures))
-        return images
+        planes = pictures.flatten(0, 1).cpu().numpy()
+        grown = [
+            cv2.resize(plane, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC) for plane in planes
+        ]
+        large = torch.from_numpy(np.stack(grown)).to(pictures)
+        return large.view(*pictures.shape[:2], *large.shape[1:])
 
 
 def lay_over(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 def fast_on(device: torch.device) -> bool:
     """Whether it pays: a processor with matrix units (Intel AMX). Others only round, and gain little."""
     # PyTorch before 2.10 does not say.
-    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return device.type == "cpu" and bool(capabilities.get("amx_bf16"))
 
 
@@ -24,8 +24,7 @@ def halve_convolutions(network: nn.Module) -> None:
     for module in network.modules():
         if type(module) is nn.Conv2d:
             module.__class__ = _HalfConv2d
-            module.to(torch.bfloat16)
-            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+            module.bfloat16()
 
 
 class _HalfConv2d(nn.Conv2d):
