@@ -23,6 +23,7 @@ from keysync.audio.compact import CompactAudioConfig, CompactAudioEncoder
 from keysync.audio.encoder import AudioEncoder, HubertEncoder, WavLMEncoder
 from keysync.audio.window import AudioTokens, PastEnd, Sound
 from keysync.checkpoints import cache_folder, load_into, load_safetensors, model_file
+from keysync.config import Occlusion
 from keysync.diffusion.autoencoder import Autoencoder, TemporalAutoencoder
 from keysync.diffusion.compact_autoencoder import CompactAutoencoder, CompactAutoencoderConfig
 from keysync.diffusion.compact_unet import CompactUNet, CompactUNetConfig
@@ -37,10 +38,13 @@ from keysync.face.mesh import FaceMesh
 from keysync.face.track import FaceTracker
 from keysync.generate.layout import Layout
 from keysync.generate.stage import Stage
+from keysync.mask.occlusion import FaceOrNot, Judge
+from keysync.mask.segmenter import Segmenter, SegmenterConfig
 
 M = TypeVar("M", bound=nn.Module)
 SILENT_TAIL_S = 1  # the compact encoder hears this much silence after the speech, then that for ever
 COMPACT = Path(__file__).parent / "weights" / "compact"
+OCCLUSION = COMPACT.with_name("occlusion")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,6 +137,26 @@ def face_tracker() -> FaceTracker:
         FaceDetector(model_file("face_detection_full_range_sparse.tflite")),
         FaceMesh(model_file("face_landmark.tflite")),
     )
+
+
+def load_judge(occlusion: Occlusion, device: torch.device, folder: Path = OCCLUSION) -> Judge | None:
+    """Who tells what is before a face; None for ``off``.
+
+    Args:
+        folder: of the segmenter, as ``keysync train occlusion`` makes it.
+    Raises:
+        CheckpointError: its files are missing, altered or do not fit.
+    """
+    if occlusion == "off":
+        return None
+    path = folder / "model.json"
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+        network = Segmenter(SegmenterConfig(**_tuples(description["network"])))
+        hashes = dict(description["sha256"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: does not describe a segmenter ({error})") from error
+    return FaceOrNot(_filled(network, folder / "segmenter.safetensors", hashes, device), device)
 
 
 def model_folder(choice: str | Path) -> Path:
