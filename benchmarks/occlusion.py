@@ -36,7 +36,7 @@ from keysync.face.warp import apply, warp
 from keysync.mask.region import lower_face_box
 from keysync.mask.segmenter import SIDE
 from keysync.media.read import read_frames
-from keysync.models import Models, load_judge
+from keysync.models import Models, load_finder
 from keysync.occluders import find_occluders
 from keysync.report import Report
 from keysync.synthetic.make import draw_clip, plan_clips
@@ -76,9 +76,9 @@ def film(pictures: np.ndarray, fps: float = 25) -> Iterator[Frame]:
 def look(pictures: np.ndarray, models: Models, occlusion: str) -> Survey:
     """Faces and what covers them, as a sync finds them."""
     seen = survey(film(pictures), models.tracker, models.framing, models.image_size)
-    judge = load_judge(occlusion, models.device)  # type: ignore[arg-type]
-    assert judge is not None
-    return find_occluders(film(pictures), seen, seen.people(), judge, models.image_size)
+    finder = load_finder(occlusion, models.device)  # type: ignore[arg-type]
+    assert finder is not None
+    return find_occluders(film(pictures), seen, seen.people(), finder, models.image_size)
 
 
 def frames_of(seen: Survey) -> Iterator[tuple[int, Appearance, int]]:

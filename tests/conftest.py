@@ -102,7 +102,7 @@ def still_face() -> type[StillFace]:
 def tiny(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Models:
     """The tiny model with ``StillFace`` for eyes; nothing is ever before a face."""
     monkeypatch.setattr("keysync.models.face_tracker", StillFace)
-    monkeypatch.setattr("keysync.pipeline.load_judge", lambda *_: None)
+    monkeypatch.setattr("keysync.pipeline.load_finder", lambda *_: None)
     return load_models(tiny_folder, "cpu")
 
 

@@ -13,7 +13,7 @@ from keysync.clip import Cover, Frame
 from keysync.config import SyncConfig
 from keysync.face.crop import uncrop
 from keysync.face.survey import Appearance, Survey, survey
-from keysync.mask.occlusion import Clean
+from keysync.mask.occlusion import ByFace, Clean, Judge
 from keysync.mask.segmenter import SIDE
 from keysync.media.read import read_frames
 from keysync.models import Models
@@ -37,9 +37,9 @@ def judged(mask: np.ndarray, frames: set[int]) -> Callable[[np.ndarray, Clean], 
 
 
 def _run(
-    judge: object, models: Models, clip: Path, speech: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+    judge: Judge, models: Models, clip: Path, speech: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[list[np.ndarray], list[np.ndarray], object]:
-    monkeypatch.setattr("keysync.pipeline.load_judge", lambda *_: judge)
+    monkeypatch.setattr("keysync.pipeline.load_finder", lambda *_: ByFace(judge))
     report = sync_file(clip, speech, out, models=models, config=LOSSLESS)
     before, after = ([frame.rgb().astype(int) for frame in read_frames(path)] for path in (clip, out))
     return before, after, report
@@ -107,7 +107,7 @@ def test_long_runs_are_judged_in_stretches_and_every_frame_gets_its_answer() -> 
 
     parts = [_appearance(3, count), _appearance(0, 5, person=2)]
     seen = Survey([Fraction(k, 25) for k in range(count + 3)], [0], parts, {})
-    found = find_occluders(_film(count + 3), seen, {1}, judge, 64)
+    found = find_occluders(_film(count + 3), seen, {1}, ByFace(judge), 64)
     mine, other = found.appearances
     assert len(mine.covers) == count
     assert all(isinstance(cover, Cover) for cover in mine.covers)

@@ -18,7 +18,7 @@ from keysync.config import SyncConfig
 from keysync.errors import MediaError
 from keysync.face.survey import Survey, survey
 from keysync.media.read import MediaInfo, probe, read_frames, read_speech
-from keysync.models import Models, load_judge
+from keysync.models import Models, load_finder
 from keysync.occluders import find_occluders, in_frame
 from keysync.report import Report
 from keysync.speech import Speech
@@ -108,10 +108,10 @@ def check_file(
     line = arrange(seen.times, sound.duration_s, config_length, config.extend, seen.shots[-1])
     looked = time.perf_counter() - begin
     whom = speakers(seen, speech or video, {}, info, config, report)
-    judge = load_judge(config.occlusion, models.device)
-    if judge is not None:
+    finder = load_finder(config.occlusion, models.device)
+    if finder is not None:
         again = islice(read_frames(video), 0, None, EVERY)
-        seen = find_occluders(again, seen, whom, judge, models.image_size)
+        seen = find_occluders(again, seen, whom, finder, models.image_size)
     parts = cast(rearranged(seen, line), line, {speech or video: sound}, whom, config, report)
     for number, moment in enumerate(line.times):
         roles = [part.role for part in parts]

@@ -11,7 +11,7 @@ from keysync.errors import ConfigError
 VideoCodec = Literal["h264", "hevc", "av1", "ffv1"]
 Length = Literal["longest", "audio", "video", "shortest"]
 Extend = Literal["bounce", "loop", "freeze", "silence"]
-Occlusion = Literal["auto", "off"]
+Occlusion = Literal["auto", "off", "hands"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

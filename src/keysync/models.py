@@ -38,7 +38,8 @@ from keysync.face.mesh import FaceMesh
 from keysync.face.track import FaceTracker
 from keysync.generate.layout import Layout
 from keysync.generate.stage import Stage
-from keysync.mask.occlusion import FaceOrNot, Judge
+from keysync.mask.hands import ByHands
+from keysync.mask.occlusion import ByFace, FaceOrNot, Finder
 from keysync.mask.segmenter import Segmenter, SegmenterConfig
 
 M = TypeVar("M", bound=nn.Module)
@@ -139,8 +140,8 @@ def face_tracker() -> FaceTracker:
     )
 
 
-def load_judge(occlusion: Occlusion, device: torch.device, folder: Path = OCCLUSION) -> Judge | None:
-    """Who tells what is before a face; None for ``off``.
+def load_finder(occlusion: Occlusion, device: torch.device, folder: Path = OCCLUSION) -> Finder | None:
+    """What finds occluders; None for ``off``.
 
     Args:
         folder: of the segmenter, as ``keysync train occlusion`` makes it.
@@ -149,6 +150,8 @@ def load_judge(occlusion: Occlusion, device: torch.device, folder: Path = OCCLUS
     """
     if occlusion == "off":
         return None
+    if occlusion == "hands":
+        return ByHands(model_file("palm_detection_full.tflite"), model_file("hand_landmark_full.tflite"))
     path = folder / "model.json"
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
@@ -156,7 +159,7 @@ def load_judge(occlusion: Occlusion, device: torch.device, folder: Path = OCCLUS
         hashes = dict(description["sha256"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: does not describe a segmenter ({error})") from error
-    return FaceOrNot(_filled(network, folder / "segmenter.safetensors", hashes, device), device)
+    return ByFace(FaceOrNot(_filled(network, folder / "segmenter.safetensors", hashes, device), device))
 
 
 def model_folder(choice: str | Path) -> Path:

@@ -16,7 +16,7 @@ from jaxtyping import Float32, Float64, UInt8
 from keysync.clip import Cover, Frame
 from keysync.face.survey import Appearance, Survey
 from keysync.face.warp import apply, invert, warp
-from keysync.mask.occlusion import NOTHING_KNOWN, Clean, Judge, cover, find
+from keysync.mask.occlusion import NOTHING_KNOWN, Clean, Finder, cover
 from keysync.mask.segmenter import SIDE
 from keysync.media.masks import write_masks
 
@@ -28,7 +28,7 @@ def find_occluders(
     frames: Iterable[Frame],
     seen: Survey,
     people: Collection[int],
-    judge: Judge,
+    finder: Finder,
     size: int,
     *,
     on_progress: Callable[[int], None] | None = None,
@@ -40,7 +40,7 @@ def find_occluders(
         size: side of the crops that ``seen.to_crop`` leads to, pixels.
         on_progress: told the number of frames done.
     """
-    views = [_View(part, size, judge) for part in seen.appearances if part.person in people]
+    views = [_View(part, size, finder) for part in seen.appearances if part.person in people]
     waiting, active = sorted(views, key=lambda view: view.part.first, reverse=True), list[_View]()
     for number, frame in enumerate(frames):
         while waiting and waiting[-1].part.first == number:
@@ -101,7 +101,7 @@ class _View:
 
     part: Appearance
     size: int
-    judge: Judge
+    finder: Finder
     covers: list[Cover | None] = field(default_factory=list)
     _crops: list[np.ndarray] = field(default_factory=list)
     _clean: Clean = NOTHING_KNOWN
@@ -113,12 +113,15 @@ class _View:
     def look(self, rgb: np.ndarray) -> None:
         """The next frame."""
         place = len(self.covers) + len(self._crops)
-        self._crops.append(warp(rgb, self.part.to_crop[place] * (SIDE / self.size), SIDE, SIDE))
+        side = SIDE * self.finder.reach
+        to_small = self.part.to_crop[place] * (SIDE / self.size)
+        to_small[:, 2] += (side - SIDE) / 2
+        self._crops.append(warp(rgb, to_small, side, side))
         if len(self._crops) == STRETCH or place == len(self.part) - 1:
-            self._judge()
+            self._settle()
 
-    def _judge(self) -> None:
-        masks, self._clean = find(np.stack(self._crops), self.judge, self._clean)
+    def _settle(self) -> None:
+        masks, self._clean = self.finder.find(np.stack(self._crops), self._clean)
         for mask in masks:
             place = len(self.covers)
             lips = apply(self.part.to_crop[place] * (SIDE / self.size), self.part.landmarks[place][_LIPS])

@@ -34,7 +34,7 @@ from keysync.media.read import probe, read_frames, read_speech
 from keysync.media.replay import Replay
 from keysync.media.write import VideoWriter, require_space
 from keysync.memory import give_back
-from keysync.models import Models, load_judge
+from keysync.models import Models, load_finder
 from keysync.occluders import find_occluders, save_masks
 from keysync.perform import Painted, perform
 from keysync.report import Box, Report
@@ -104,10 +104,10 @@ def sync_file(
     )
     whom = speakers(seen, spoken[0], assigned, info, config, report)
     with report.clock("occlusion"):
-        judge = load_judge(config.occlusion, models.device)
-        if judge is not None:
+        finder = load_finder(config.occlusion, models.device)
+        if finder is not None:
             seen = find_occluders(
-                read_frames(video), seen, whom, judge, models.image_size,
+                read_frames(video), seen, whom, finder, models.image_size,
                 on_progress=tell("uncover", info.frames),
             )  # fmt: skip
     if masks is not None:

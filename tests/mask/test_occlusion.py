@@ -6,11 +6,11 @@ import torch
 from keysync.clip import Cover
 from keysync.mask.occlusion import (
     NOTHING_KNOWN,
+    ByFace,
     Clean,
     FaceOrNot,
     clean_picture,
     cover,
-    find,
     masks,
     on_top,
     steady,
@@ -42,7 +42,7 @@ def passing(frames: int = 30) -> tuple[np.ndarray, np.ndarray]:
 
 def test_what_passes_is_found_and_the_clean_picture_is_without_it() -> None:
     crops, truth = passing()
-    found, clean = find(crops, by_brightness)
+    found, clean = ByFace(by_brightness).find(crops, NOTHING_KNOWN)
     assert ((found > 0.5) == truth).mean() > 0.999
     assert clean.known.all()
     assert (clean.picture == FACE).all()

@@ -1,12 +1,13 @@
 """Aligned crops -> what is before the face in each; and what that means for repainting.
 
-Who judges a crop is not decided here: a ``Judge`` is our segmenter, or hands, or anything that answers
-how surely a pixel is not face. Around it stand two ideas that make any judge better: a clean picture of
-the same person, and time, because an occluder stays for some frames and a wrong answer rarely does.
+Who judges a crop is not decided here: a ``Judge`` is our segmenter, or anything that answers how surely a
+pixel is not face. Around it stand two ideas that make any judge better: a clean picture of the same
+person, and time, because an occluder stays for some frames and a wrong answer rarely does.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from keysync.clip import Cover
 from keysync.mask.segmenter import SIDE, Segmenter
 
 Crops = UInt8[np.ndarray, "n 128 128 3"]
+WideCrops = UInt8[np.ndarray, "n side side 3"]
 Shares = Float32[np.ndarray, "n 128 128"]
 
 _SAMPLES = 9  # crops of which the clean picture is the median
@@ -89,10 +91,29 @@ def clean_picture(crops: Crops, judge: Judge, before: Clean = NOTHING_KNOWN) -> 
     return clean
 
 
-def find(crops: Crops, judge: Judge, before: Clean = NOTHING_KNOWN) -> tuple[Shares, Clean]:
-    """How much of every pixel is hidden in consecutive crops of one person; and the clean picture."""
-    clean = clean_picture(crops, judge, before)
-    return masks(steady(judge(crops, clean))), clean
+class Finder(ABC):
+    """Finds what is before a face, in consecutive crops of one person."""
+
+    reach: int = 1  # it sees so many times the aligned crop's side, in as many times its pixels
+
+    @abstractmethod
+    def find(self, crops: WideCrops, before: Clean) -> tuple[Shares, Clean]:
+        """How much of every pixel of the aligned crop is hidden; and the person without it.
+
+        Args:
+            before: the clean picture from earlier crops of this person.
+        """
+
+
+class ByFace(Finder):
+    """Asks a judge, with a clean picture beside every crop."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+
+    def find(self, crops: WideCrops, before: Clean) -> tuple[Shares, Clean]:
+        clean = clean_picture(crops, self._judge, before)
+        return masks(steady(self._judge(crops, clean))), clean
 
 
 def steady(shares: Shares) -> Shares:
