@@ -39,7 +39,7 @@ from keysync.face.track import FaceTracker
 from keysync.generate.layout import Layout
 from keysync.generate.stage import Stage
 from keysync.mask.hands import ByHands
-from keysync.mask.occlusion import ByFace, FaceOrNot, Finder
+from keysync.mask.occlusion import ByFace, FaceOrNot, Finder, Together
 from keysync.mask.segmenter import Segmenter, SegmenterConfig
 
 M = TypeVar("M", bound=nn.Module)
@@ -150,8 +150,9 @@ def load_finder(occlusion: Occlusion, device: torch.device, folder: Path = OCCLU
     """
     if occlusion == "off":
         return None
+    hands = ByHands(model_file("palm_detection_full.tflite"), model_file("hand_landmark_full.tflite"))
     if occlusion == "hands":
-        return ByHands(model_file("palm_detection_full.tflite"), model_file("hand_landmark_full.tflite"))
+        return hands
     path = folder / "model.json"
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
@@ -159,7 +160,8 @@ def load_finder(occlusion: Occlusion, device: torch.device, folder: Path = OCCLU
         hashes = dict(description["sha256"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: does not describe a segmenter ({error})") from error
-    return ByFace(FaceOrNot(_filled(network, folder / "segmenter.safetensors", hashes, device), device))
+    network = _filled(network, folder / "segmenter.safetensors", hashes, device)
+    return Together(ByFace(FaceOrNot(network, device)), hands)
 
 
 def model_folder(choice: str | Path) -> Path:

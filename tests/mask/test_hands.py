@@ -41,6 +41,16 @@ def test_a_drawn_hand_is_found_where_it_is(hands: ByHands) -> None:
     assert np.median(overlaps) > 0.6
 
 
+def test_between_two_looks_a_hand_is_where_either_saw_it(hands: ByHands) -> None:
+    picture, truth = _scene(0)
+    empty = np.full_like(picture, 100)
+    crops = np.stack([picture] * 9 + [empty] * 11)
+    found = hands.find(crops, NOTHING_KNOWN)[0] > 0.5
+    seen = [bool((mask & truth).sum() > 0.5 * truth.sum()) for mask in found]
+    assert seen[:9] == [True] * 9
+    assert not any(seen[10:])
+
+
 def test_where_there_is_no_hand_there_is_no_mask(hands: ByHands) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (2, 2 * SIDE, 2 * SIDE, 3), dtype=np.uint8)
     found, clean = hands.find(noise, NOTHING_KNOWN)

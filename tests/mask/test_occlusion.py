@@ -9,6 +9,8 @@ from keysync.mask.occlusion import (
     ByFace,
     Clean,
     FaceOrNot,
+    Finder,
+    Together,
     clean_picture,
     cover,
     masks,
@@ -137,3 +139,28 @@ def test_the_segmenter_judges_any_number_of_crops() -> None:
     # What is not known plays no part, whatever it shows.
     other = Clean(np.full((SIDE, SIDE, 3), 255, np.uint8), NOTHING_KNOWN.known)
     np.testing.assert_array_equal(judge(crops, other), shares)
+
+
+class Left(Finder):
+    """Finds the left half hidden, in crops three times as wide."""
+
+    reach = 3
+
+    def find(self, crops: np.ndarray, before: Clean) -> tuple[np.ndarray, Clean]:
+        assert crops.shape[1:3] == (3 * SIDE, 3 * SIDE)
+        shares = np.zeros((len(crops), SIDE, SIDE), np.float32)
+        shares[:, :, : SIDE // 2] = 1
+        return shares, before
+
+
+def test_together_they_find_what_either_finds_and_each_sees_as_much_as_it_wants() -> None:
+    crops, truth = passing()
+    wide = np.zeros((len(crops), 3 * SIDE, 3 * SIDE, 3), np.uint8)
+    wide[:, SIDE : 2 * SIDE, SIDE : 2 * SIDE] = crops
+    both = Together(ByFace(by_brightness), Left())
+    assert both.reach == 3
+    found, clean = both.find(wide, NOTHING_KNOWN)
+    assert (found[:, :, : SIDE // 2] == 1).all()
+    right = np.s_[:, :, SIDE // 2 + 3 :]
+    assert ((found > 0.5)[right] == truth[right]).mean() > 0.999
+    assert clean.known.all()

@@ -6,6 +6,7 @@ networks give points, no outline: the mask is capsules along the bones, as thick
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from pathlib import Path
 
 import cv2
@@ -14,11 +15,12 @@ from jaxtyping import Float32, Float64, UInt8
 
 from keysync.checkpoints import TfliteModel
 from keysync.errors import CheckpointError
-from keysync.mask.occlusion import Clean, Finder, Shares, WideCrops, masks, steady
+from keysync.mask.occlusion import Clean, Finder, Shares, WideCrops, masks, middle_of
 from keysync.mask.segmenter import SIDE
 
 # Anchors of the palm network: cells a side and anchors a cell, by its two grids; found by their number.
 _GRIDS = ((24, 2), (12, 6))
+_SELDOM, _OFTEN = 8, 2  # frames from look to look, without and with a hand
 _MIN_PALM, _MIN_HAND, _OVERLAP = 0.5, 0.5, 0.3
 _WRIST, _MIDDLE = 0, 2  # of the seven points of a palm
 _REACH, _UP = 2.6, 0.5  # side of the hand's square over the palm's box, and its shift towards the fingers
@@ -45,17 +47,28 @@ class ByHands(Finder):
         self._anchors = _centres()
 
     def find(self, crops: WideCrops, before: Clean) -> tuple[Shares, Clean]:
-        edge = (self.reach - 1) * SIDE // 2
-        middle = slice(edge, edge + SIDE)
-        return masks(steady(np.stack([self._hands(crop)[middle, middle] for crop in crops]))), before
+        """Looks at every eighth crop, and where a hand was seen, at every second; others are in between."""
+        looks = {number: self._hands(crops[number]) for number in range(0, len(crops), _SELDOM)}
+        for number in range(0, len(crops), _OFTEN):
+            near = (number // _SELDOM * _SELDOM, (number // _SELDOM + 1) * _SELDOM)
+            if number not in looks and any(place in looks and looks[place].any() for place in near):
+                looks[number] = self._hands(crops[number])
+        places = sorted(looks)
+        shares = np.empty((len(crops), SIDE, SIDE), np.float32)
+        for number in range(len(crops)):
+            after = min(bisect_left(places, number), len(places) - 1)
+            last, next_ = places[max(after - (places[after] > number), 0)], places[after]
+            shares[number] = np.maximum(looks[last], looks[next_])
+        return masks(shares), before
 
-    def _hands(self, crop: UInt8[np.ndarray, "s s 3"]) -> Float32[np.ndarray, "s s"]:
+    def _hands(self, crop: UInt8[np.ndarray, "s s 3"]) -> Float32[np.ndarray, "128 128"]:
+        """The aligned crop's part of the mask of all hands in a wide crop."""
         mask = np.zeros(crop.shape[:2], np.float32)
         for palm in self.palms(crop):
             points = self.points(crop, palm)
             if points is not None:
                 mask = np.maximum(mask, hand_mask(points, len(crop)))
-        return mask
+        return middle_of(mask)
 
     def palms(self, picture: UInt8[np.ndarray, "s s 3"]) -> list[Float32[np.ndarray, "9 2"]]:
         """Two box corners and seven points of every palm in a square picture, pixels."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32, Shaped, UInt8
 
 from keysync.clip import Cover
 from keysync.mask.segmenter import SIDE, Segmenter
@@ -114,6 +114,28 @@ class ByFace(Finder):
     def find(self, crops: WideCrops, before: Clean) -> tuple[Shares, Clean]:
         clean = clean_picture(crops, self._judge, before)
         return masks(steady(self._judge(crops, clean))), clean
+
+
+class Together(Finder):
+    """What any of several finders finds."""
+
+    def __init__(self, *finders: Finder) -> None:
+        self._finders = finders
+        self.reach = max(finder.reach for finder in finders)
+
+    def find(self, crops: WideCrops, before: Clean) -> tuple[Shares, Clean]:
+        hidden: Shares = np.zeros((len(crops), SIDE, SIDE), np.float32)
+        for finder in self._finders:
+            side = SIDE * finder.reach
+            found, before = finder.find(np.stack([middle_of(crop, side) for crop in crops]), before)
+            hidden = np.maximum(hidden, found)
+        return hidden, before
+
+
+def middle_of(wide: Shaped[np.ndarray, "s s *c"], side: int = SIDE) -> Shaped[np.ndarray, "{side} {side} *c"]:
+    """The aligned crop, or less of what is around it."""
+    edge = (len(wide) - side) // 2
+    return wide[edge : edge + side, edge : edge + side]
 
 
 def steady(shares: Shares) -> Shares:
