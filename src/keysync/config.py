@@ -26,7 +26,7 @@ class SyncConfig:
     extend: Extend = "bounce"
     # Whom to sync: who speaks in the source, the largest face, everyone, a person's number, or a point "x,y".
     speaker: str = "auto"
-    occlusion: Occlusion = "off"  # how to find what is before a mouth
+    occlusion: Occlusion = "auto"  # how to find what is before a mouth
     keep_background_db: float | None = None  # level of the source's own sound under the speech
     resume: bool = False  # go on with an interrupted run
     video_codec: VideoCodec = "h264"

@@ -92,7 +92,7 @@ def save_masks(folder: Path, seen: Survey, size: int, shape: tuple[int, int]) ->
     for person in seen.people():
         parts = [part for part in seen.appearances if part.person == person and part.covers]
         if parts:
-            write_masks(folder / f"person-{person}.mkv", masks(parts), seen.times)
+            write_masks(folder / f"person-{person}.mkv", masks(parts), seen.times, shape)
 
 
 @dataclass(slots=True)

@@ -75,7 +75,7 @@ def sync(
     occlusion: Annotated[
         Occlusion,
         typer.Option(help="What comes before the mouth is found and stays on top; off: is not looked for."),
-    ] = "off",
+    ] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     seed: Annotated[int, typer.Option(help="Same seed, same film.")] = 23,
     steps: Annotated[
@@ -167,8 +167,8 @@ def check(
     speaker: Annotated[str, typer.Option(help="As for sync.")] = "auto",
     length: Annotated[Length, typer.Option(help="As for sync.")] = "longest",
     extend: Annotated[Extend, typer.Option(help="As for sync.")] = "bounce",
-    occlusion: Annotated[Occlusion, typer.Option(help="As for sync.")] = "off",
-    model: Annotated[str, typer.Option(help="auto, compact, full, or a model folder.")] = "off",
+    occlusion: Annotated[Occlusion, typer.Option(help="As for sync.")] = "auto",
+    model: Annotated[str, typer.Option(help="auto, compact, full, or a model folder.")] = "auto",
     json: Annotated[Path | None, typer.Option(help="Write everything as JSON.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Write a PNG: frames with boxes and numbers.")] = None,
 ) -> None:

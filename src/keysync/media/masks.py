@@ -15,11 +15,17 @@ from keysync.errors import MediaError
 _TIME_BASE = Fraction(1, 1000)  # Matroska's own
 
 
-def write_masks(path: Path, masks: Iterable[UInt8[np.ndarray, "h w"]], times: Sequence[Fraction]) -> None:
+def write_masks(
+    path: Path,
+    masks: Iterable[UInt8[np.ndarray, "h w"]],
+    times: Sequence[Fraction],
+    shape: tuple[int, int],
+) -> None:
     """Write ``path`` (.mkv), whole or not at all.
 
     Args:
         masks: one for each of ``times``, which are seconds.
+        shape: height and width of all of them.
     Raises:
         MediaError: the file cannot be written.
     """
@@ -28,8 +34,8 @@ def write_masks(path: Path, masks: Iterable[UInt8[np.ndarray, "h w"]], times: Se
         with av.open(str(partial), "w") as container:
             stream = container.add_stream("ffv1", rate=25)
             stream.pix_fmt, stream.codec_context.time_base = "gray", _TIME_BASE
+            stream.height, stream.width = shape
             for mask, time in zip(masks, times, strict=True):
-                stream.height, stream.width = mask.shape
                 frame = av.VideoFrame.from_ndarray(mask, format="gray")
                 frame.pts, frame.time_base = round((time - times[0]) / _TIME_BASE), _TIME_BASE
                 container.mux(stream.encode(frame))

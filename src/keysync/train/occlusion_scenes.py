@@ -243,7 +243,9 @@ class Examples:
             colour = colour * (1 + rng.uniform(0.3, 1.5) * slope[..., None])
         return np.clip(colour, 0, 1).astype(np.float32), alpha
 
-    def _drawn(self, picture: Picture, target: Float32[np.ndarray, " 2"]) -> tuple[Picture, Plane]:
+    def _drawn(
+        self, picture: Picture, target: Float32[np.ndarray, " 2"] | Float64[np.ndarray, " 2"]
+    ) -> tuple[Picture, Plane]:
         """One of the stock, turned, scaled, recoloured."""
         rng = self.rng
         sprite = self.props.sprites[rng.integers(len(self.props.sprites))]
