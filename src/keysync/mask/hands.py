@@ -114,7 +114,8 @@ def hand_mask(points: Float32[np.ndarray, "21 2"], side: int) -> Float32[np.ndar
     palm = [scaled[list(_PALM)]]
     cv2.fillPoly(drawn, palm, 255)
     cv2.polylines(drawn, palm, True, 255, thick, cv2.LINE_AA)
-    return cv2.resize(drawn, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    mask = cv2.resize(drawn, (side, side), interpolation=cv2.INTER_AREA)
+    return np.asarray(mask.astype(np.float32) / 255)
 
 
 def _centres() -> Float32[np.ndarray, "2016 2"]:

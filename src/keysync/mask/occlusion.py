@@ -145,7 +145,7 @@ def steady(shares: Shares) -> Shares:
     before = np.concatenate([shares[:1], shares[:-1]])
     after = np.concatenate([shares[1:], shares[-1:]])
     low, high = np.minimum(before, after), np.maximum(before, after)
-    return np.clip(shares, low, high)
+    return np.asarray(np.clip(shares, low, high))
 
 
 def masks(shares: Shares) -> Shares:

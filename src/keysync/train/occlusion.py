@@ -40,7 +40,7 @@ class OcclusionPlan:
     people: int = 400
     sprites: int = 600
     textures: int = 200
-    steps: int = 1300
+    steps: int = 2200
     batch: int = 24
     fresh: int = 8  # examples of a batch that are new; the others were seen a few times
     rate: float = 3e-3
@@ -58,8 +58,11 @@ def _recoloured(example: Example, rng: np.random.Generator) -> Example:
     known = example.known * np.float32(rng.random() > 0.08)
     if rng.random() < 0.5:
         return Example(crop, clean, known, example.cover, example.place)
-    mirrored = (np.ascontiguousarray(part[:, ::-1]) for part in (crop, clean, known, example.cover))
-    return Example(*mirrored, example.place * np.float32([-1, 1]) + np.float32([SIDE, 0]))
+    crop, clean, known, cover = (
+        np.ascontiguousarray(part[:, ::-1]) for part in (crop, clean, known, example.cover)
+    )
+    place = np.stack([SIDE - example.place[:, 0], example.place[:, 1]], axis=1)
+    return Example(crop, clean, known, cover, place)
 
 
 class Batch:
@@ -141,7 +144,9 @@ def scores(network: Segmenter, batch: Batch) -> dict[str, float]:
     answers = torch.cat(
         [
             network(*parts)
-            for parts in zip(*(p.split(32) for p in (batch.crops, batch.clean, batch.known)), strict=True)
+            for parts in zip(
+                *(torch.split(p, 32) for p in (batch.crops, batch.clean, batch.known)), strict=True
+            )
         ]
     )
     said, truth, counts = answers > 0, batch.cover > 0.5, batch.weight > 0.5

@@ -79,7 +79,8 @@ def _keep(seed: int, index: int, path: Path) -> Path:
         scenes = draw_faces(seed, index)
         partial = path.with_suffix(".partial.npz")
         fields = Faces.__dataclass_fields__
-        np.savez(partial, **{name: np.stack([getattr(scene, name) for scene in scenes]) for name in fields})
+        stacks = {name: np.stack([getattr(scene, name) for scene in scenes]) for name in fields}
+        np.savez(partial, allow_pickle=False, **stacks)
         partial.replace(path)
     return path
 
@@ -124,4 +125,4 @@ def _expression(rng: np.random.Generator) -> Float32[np.ndarray, " 57"]:
     for side in ("L", "R"):
         weights[names.index(f"mouthSmile_{side}")] += smile
         weights[names.index(f"mouthUpperUp_{side}")] += 0.4 * smile
-    return np.clip(weights, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(weights, 0, 1), np.float32)

@@ -207,14 +207,14 @@ class Examples:
         )
         gain = np.exp(rng.normal(0, much / 3)) * np.exp(rng.normal(0, much / 8, 3))
         lit = np.maximum(picture, 0) ** np.float32(np.exp(rng.normal(0, much / 2)))
-        return np.clip(lit * np.exp(field)[..., None] * gain.astype(np.float32), 0, 1).astype(np.float32)
+        return np.asarray(np.clip(lit * np.exp(field)[..., None] * gain, 0, 1), np.float32)
 
     def _shaded(self, picture: Picture) -> Picture:
         """A shadow or a patch of light with an edge, of anything: no cover."""
         rng = self.rng
         edge = cv2.GaussianBlur(self._shape(np.full(2, SIDE / 2)), (0, 0), rng.uniform(0.8, 9))
         tint = rng.uniform(-0.5, 0.25) * rng.uniform(0.85, 1.15, 3)
-        return np.clip(picture * (1 + edge[..., None] * tint), 0, 1).astype(np.float32)
+        return np.asarray(np.clip(picture * (1 + edge[..., None] * tint), 0, 1), np.float32)
 
     def _under_shadow(self, picture: Picture, alpha: Plane) -> Picture:
         """What a thing casts beside itself."""
@@ -312,7 +312,8 @@ class Examples:
             for _ in range(int(rng.integers(2, 9))):
                 spot = (middle + rng.normal(0, 40, 2)).astype(int).tolist()
                 cv2.circle(big, spot, int(rng.integers(5, 24)), 255, -1, cv2.LINE_AA)
-        return cv2.resize(big, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+        small = cv2.resize(big, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+        return np.asarray(small.astype(np.float32) / 255)
 
     def _texture(self, side: int) -> Float32[np.ndarray, "t t 3"]:
         """A plain, a pattern, clouds, noise like a photograph's, or a piece of some other picture."""
@@ -326,13 +327,12 @@ class Examples:
             matrix = _matrix(rng.uniform(0, 6), rng.uniform(0.2, 2.5))
             matrix[:, 2] = rng.uniform(0, side, 2)
             bent = cv2.warpAffine(tile, matrix, (side, side), borderMode=cv2.BORDER_WRAP)
-            return bent.astype(np.float32) / 255 * np.float32(rng.uniform(0.4, 1.1))
+            return np.asarray(bent * (rng.uniform(0.4, 1.1) / 255), np.float32)
         if kind == "photo":
             base, mix = rng.uniform(0.1, 0.9, 3), rng.normal(0, 0.3, (2, 3))
             first, second = (smooth(rng, (side, side), rng.uniform(1, 8), 5) for _ in range(2))
-            return np.clip(base + first[..., None] * mix[0] + second[..., None] * mix[1], 0, 1).astype(
-                np.float32
-            )
+            mixed = base + first[..., None] * mix[0] + second[..., None] * mix[1]
+            return np.asarray(np.clip(mixed, 0, 1), np.float32)
         faces = self.faces[rng.integers(len(self.faces))]
         return self._piece(faces.pictures[rng.integers(len(faces.pictures))], side)
 
@@ -346,7 +346,7 @@ class Examples:
         matrix = _matrix(rng.uniform(0, 6), rng.uniform(0.8, 3.5))
         matrix[:, 2] = side / 2 - matrix[:, :2] @ (rng.uniform(0.2, 0.8, 2) * len(picture))
         cut = cv2.warpAffine(picture, matrix, (side, side), borderMode=cv2.BORDER_REFLECT)
-        return cut.astype(np.float32) / 255
+        return np.asarray(cut.astype(np.float32) / 255)
 
     def _doubts(self) -> Plane:
         """Where the clean picture is known: everywhere, or not in some blob."""
@@ -406,7 +406,7 @@ class Examples:
         if rng.random() < 0.3:
             quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 80))]
             packed = cv2.imencode(".jpg", (crop * 255).astype(np.uint8), quality)[1]
-            crop = cv2.imdecode(packed, cv2.IMREAD_COLOR).astype(np.float32) / 255
+            crop = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.float32) / 255
         return np.asarray(crop, np.float32), np.asarray(clean, np.float32), np.asarray(cover, np.float32)
 
 
