@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint compact clean
+.PHONY: install demo test lint compact occlusion clean
 
 install: .venv/installed
 
@@ -26,7 +26,11 @@ test: lint
 
 # Hours on two cores; the plan is printed. See docs/training.md.
 compact: install
-	$(BIN)/keysync train work/compact
+	$(BIN)/keysync train compact work/compact
+
+# An hour on two cores. See docs/occlusion.md.
+occlusion: install
+	$(BIN)/keysync train occlusion work/occlusion
 
 clean:
 	rm -rf .venv out work

@@ -34,7 +34,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     parts = CompactAutoencoderConfig(channels=4, patch=16, shrink=1, widths=(8, 8))
     network = CompactUNetConfig(
-        latent_channels=4, cells=4, widths=(8, 16, 16), embedding=16, audio_dim=8, audio_width=8, heads=2
+        latent_channels=4, cells=4, widths=(8, 16, 16), embedding=16, audio_dim=5, audio_width=8, heads=2
     )
     audio = CompactAudioConfig(width=8, blocks=1, phones=3, curves=2)
     autoencoder = CompactAutoencoder(parts)
@@ -100,9 +100,11 @@ def still_face() -> type[StillFace]:
 
 @pytest.fixture
 def tiny(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Models:
-    """The tiny model with ``StillFace`` for eyes."""
+    """The tiny model with ``StillFace`` for eyes; nothing is ever before a face."""
     monkeypatch.setattr("keysync.models.face_tracker", StillFace)
     monkeypatch.setattr("keysync.check.face_tracker", StillFace)
+    for place in ("keysync.pipeline", "keysync.models"):
+        monkeypatch.setattr(f"{place}.load_finder", lambda *_: None)
     return load_models(tiny_folder, "cpu")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from keysync.audio.voice import Gated, voice_activity
+from keysync.clip import Cover
 from keysync.config import SyncConfig
 from keysync.errors import ConfigError, NoFaceFound
 from keysync.face.speaker import who_speaks
@@ -23,6 +24,7 @@ from keysync.speech import Sound, Speech
 from keysync.timeline import Timeline
 
 MIN_WIDTH = 40  # pixels of the frame: below, the lips are some 15 pixels wide and nobody can read them
+MOUTH_HIDDEN = 0.9  # share of the lips: with more behind an occluder there is nothing to paint
 SHORTEST = 3  # frames; less than that between two cuts is no performance
 # Turned heads: full strength up to the first angle, none from the second on.
 YAW_FULL_DEG, YAW_NONE_DEG = 35.0, 55.0
@@ -38,6 +40,7 @@ class Run:
     landmarks: Float32[np.ndarray, "n 68 2"]  # frame pixels
     to_crop: Float64[np.ndarray, "n 2 3"]  # frame pixels -> crop pixels
     strength: Float32[np.ndarray, " n"]  # of the paint, 0..1: fades towards frames that stay as they are
+    covers: Sequence[Cover | None] = ()  # what is before the face, in each frame; empty if not looked for
 
     def __len__(self) -> int:
         return len(self.landmarks)
@@ -50,6 +53,15 @@ class Run:
         """The landmarks of one frame in pixels of the crop."""
         return apply(self.to_crop[place], self.landmarks[place]).astype(np.float32)
 
+    def cover(self, place: int) -> Cover | None:
+        """What is before the face in one frame."""
+        return self.covers[place] if self.covers else None
+
+    def clearest(self, stop: int) -> int:
+        """The first of the least hidden frames before ``stop``: the one that shows who this is."""
+        covers = [self.cover(place) for place in range(stop)]
+        return min(range(stop), key=lambda place: hidden.share if (hidden := covers[place]) else 0.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Role:
@@ -58,6 +70,7 @@ class Role:
     person: int
     states: list[State]  # of every frame
     runs: list[Run]
+    covers: dict[int, Cover]  # what is before the face, by number of frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +108,7 @@ def rearranged(survey: Survey, line: Timeline) -> Survey:
                         to_crop=seen.to_crop[pick],
                         yaw_deg=seen.yaw_deg[pick],
                         width=seen.width[pick],
+                        covers=[seen.covers[k] for k in pick] if seen.covers else (),
                     )
                 )
     parts.sort(key=lambda part: (part.first, part.person))
@@ -114,8 +128,10 @@ def play(survey: Survey, person: int) -> Role:
         )
     states: list[State] = ["no_face"] * len(survey.times)
     runs: list[Run] = []
+    covers: dict[int, Cover] = {}
     mine = [seen for seen in survey.appearances if seen.person == person]
     for seen in mine:
+        covers |= {seen.first + k: hidden for k, hidden in enumerate(seen.covers) if hidden}
         fit = np.ones(len(seen.landmarks), bool)
         for k in range(len(fit)):
             state = _judge(seen, k)
@@ -127,18 +143,48 @@ def play(survey: Survey, person: int) -> Role:
                 states[first : first + run.stop - run.start] = ["cut"] * (run.stop - run.start)
                 continue
             strength = np.interp(np.abs(seen.yaw_deg[run]), [YAW_FULL_DEG, YAW_NONE_DEG], [1, 0])
-            runs.append(Run(first, seen.landmarks[run], seen.to_crop[run], strength.astype(np.float32)))
+            runs.append(
+                Run(
+                    first,
+                    seen.landmarks[run],
+                    seen.to_crop[run],
+                    strength.astype(np.float32),
+                    seen.covers[run],
+                )
+            )
     for painted in runs:
         _fade(painted, survey, states)
-    return Role(person, states, sorted(runs, key=lambda run: run.first))
+    return Role(person, states, sorted(runs, key=lambda run: run.first), covers)
+
+
+def speakers(
+    seen: Survey,
+    speech: Path,
+    assigned: Mapping[int, Path],
+    info: MediaInfo,
+    config: SyncConfig,
+    report: Report,
+) -> dict[int, Path]:
+    """Who says which file.
+
+    Args:
+        speech: the only one, if nothing is ``assigned``: then ``config.speaker`` chooses who says it.
+    Raises:
+        NoFaceFound: there is nobody to sync.
+        ConfigError: nobody is where ``config.speaker`` points.
+    """
+    if not seen.people():
+        raise NoFaceFound(
+            f"{info.path}: no face in any of {len(seen.times)} frames; use a clip that shows one"
+        )
+    return dict(assigned) or dict.fromkeys(choose(seen, info, config.speaker, report), speech)
 
 
 def cast(
     seen: Survey,
     line: Timeline,
     sounds: Mapping[Path, Speech],
-    assigned: Mapping[int, Path],
-    info: MediaInfo,
+    whom: Mapping[int, Path],
     config: SyncConfig,
     report: Report,
 ) -> list[Part]:
@@ -147,16 +193,10 @@ def cast(
     Args:
         seen: the survey of the result, see ``rearranged``.
         sounds: the speeches by file.
-        assigned: who says which file; empty to let ``config.speaker`` choose for the only one.
+        whom: who says which file, see ``speakers``.
     Raises:
-        NoFaceFound: there is nobody to sync.
         ConfigError: the person asked for is not in the clip.
     """
-    if not seen.people():
-        raise NoFaceFound(
-            f"{info.path}: no face in any of {line.extended_from} frames; use a clip that shows one"
-        )
-    whom = dict(assigned) or dict.fromkeys(choose(seen, info, config.speaker, report), next(iter(sounds)))
     parts = []
     for person, path in whom.items():
         role = play(seen, person)
@@ -225,6 +265,9 @@ def _judge(seen: Appearance, k: int) -> State:
         return "too_small"
     if abs(seen.yaw_deg[k]) >= YAW_NONE_DEG:
         return "profile"
+    hidden = seen.covers[k] if seen.covers else None
+    if hidden is not None and hidden.mouth > MOUTH_HIDDEN:
+        return "occluded"
     return "synced"
 
 

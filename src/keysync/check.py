@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from keysync.cast import cast, rearranged
+from keysync.cast import cast, rearranged, speakers
 from keysync.config import SyncConfig
 from keysync.errors import MediaError
 from keysync.face.survey import Survey, survey
@@ -46,6 +46,7 @@ class Check:
     problems: list[str]
     seconds: float  # that the sync will take on this machine, about
     memory_mb: int  # at its peak, about
+    crop_size: int  # side of the crops that the survey leads to, pixels
 
     def write(self, path: Path) -> None:
         """As JSON."""
@@ -59,6 +60,7 @@ class Check:
             "synced_people": report.synced_people,
             "notes": report.notes,
             "spans": report.spans(),
+            "occluders": report.occluders(),
             "problems": self.problems,
             "estimate": {"seconds": round(self.seconds, 1), "memory_mb": self.memory_mb},
         }
@@ -110,9 +112,23 @@ def check_file(
     sound = read_speech(speech) if speech else Speech([np.zeros(1, np.float32)])
     config_length = config.length if speech else "video"
     line = arrange(seen.times, sound.duration_s, config_length, config.extend, seen.shots[-1])
-    parts = cast(rearranged(seen, line), line, {speech or video: sound}, {}, info, config, report)
+    whom = speakers(seen, speech or video, {}, info, config, report)
+    if config.occlusion != "off":
+        # They bring PyTorch, which takes longer to import than all the rest of a check.
+        import torch
+
+        from keysync.models import load_finder
+        from keysync.occluders import find_occluders
+
+        finder = load_finder(config.occlusion, torch.device("cpu"))
+        if finder is not None:
+            again = islice(read_frames(video), 0, None, EVERY)
+            seen = find_occluders(again, seen, whom, finder, model.image_size)
+    parts = cast(rearranged(seen, line), line, {speech or video: sound}, whom, config, report)
     for number, moment in enumerate(line.times):
-        report.add(moment, [part.role.states[number] for part in parts], [])
+        roles = [part.role for part in parts]
+        covers = [role.covers.get(number) for role in roles]
+        report.add(moment, [role.states[number] for role in roles], [], covers)
     painted = EVERY * sum(len(run) for part in parts for run in part.role.runs)
     per_look = float(np.median(np.diff(moments)))  # the first ones take longer: everything is cold
     seconds = per_look * (EVERY * len(seen.times) + PAINT_TO_LOOK * painted)
@@ -124,6 +140,7 @@ def check_file(
         _problems(info, line, sound, speech, report),
         seconds,
         round(MEMORY_MB + MEMORY_BYTES_PER_PIXEL * info.width * info.height / 1e6),
+        model.image_size,
     )
 
 
@@ -174,6 +191,15 @@ def _tile(check: Check, number: int, rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[n
         if not seen.first <= number < seen.first + len(seen.landmarks):
             continue
         points = seen.landmarks[number - seen.first] * scale
+        cover = seen.covers[number - seen.first] if seen.covers else None
+        if cover is not None:  # red, what was found before the face
+            from keysync.occluders import in_frame
+
+            alpha = in_frame(
+                cover, seen.to_crop[number - seen.first] / scale, check.crop_size, tile.shape[:2]
+            )
+            red = np.float32(0.6) * alpha[..., None]
+            tile[:] = tile * (1 - red) + np.array([255, 0, 0]) * red
         low, high = points.min(axis=0).astype(int), points.max(axis=0).astype(int)
         colour = _COLOURS[(seen.person - 1) % len(_COLOURS)]
         chosen = seen.person in check.report.synced_people

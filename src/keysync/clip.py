@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -40,3 +41,24 @@ class AlignedFace:
 
     face: Face
     to_crop: Float64[np.ndarray, "2 3"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """What is before one face in one frame, as a soft mask of the aligned crop."""
+
+    packed: bytes  # zlib; a mask takes some 0.5 kB
+    side: int  # of the mask, pixels
+    share: float  # of the crop that it hides, 0 to 1
+    mouth: float  # of the lips
+
+    @classmethod
+    def pack(cls, alpha: Float32[np.ndarray, "s s"], mouth: float) -> Cover:
+        """Keep a mask, in 16 steps: 1 where the occluder hides the face wholly."""
+        steps = np.round(np.clip(alpha, 0, 1) * 15).astype(np.uint8)
+        return cls(zlib.compress(steps.tobytes(), 1), len(alpha), float(alpha.mean()), mouth)
+
+    def alpha(self) -> Float32[np.ndarray, "s s"]:
+        """The mask."""
+        steps = np.frombuffer(zlib.decompress(self.packed), np.uint8)
+        return steps.reshape(self.side, self.side).astype(np.float32) / 15

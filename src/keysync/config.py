@@ -11,6 +11,7 @@ from keysync.errors import ConfigError
 VideoCodec = Literal["h264", "hevc", "av1", "ffv1"]
 Length = Literal["longest", "audio", "video", "shortest"]
 Extend = Literal["bounce", "loop", "freeze", "silence"]
+Occlusion = Literal["auto", "off", "hands"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +26,7 @@ class SyncConfig:
     extend: Extend = "bounce"
     # Whom to sync: who speaks in the source, the largest face, everyone, a person's number, or a point "x,y".
     speaker: str = "auto"
+    occlusion: Occlusion = "auto"  # how to find what is before a mouth
     keep_background_db: float | None = None  # level of the source's own sound under the speech
     resume: bool = False  # go on with an interrupted run
     video_codec: VideoCodec = "h264"
@@ -43,6 +45,10 @@ class SyncConfig:
             raise ConfigError(
                 f"speaker is {self.speaker!r}; choose auto, largest, all, a person's number (1, 2, …) or a "
                 "point on the face, x,y"
+            )
+        if self.occlusion not in get_args(Occlusion):
+            raise ConfigError(
+                f"occlusion is {self.occlusion!r}; choose one of {', '.join(get_args(Occlusion))}"
             )
         if self.video_codec not in get_args(VideoCodec):
             choices = ", ".join(get_args(VideoCodec))

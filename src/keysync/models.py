@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from keysync.audio.compact import CompactAudioConfig, CompactAudioEncoder
 from keysync.audio.encoder import AudioEncoder, HubertEncoder, WavLMEncoder
 from keysync.audio.window import AudioTokens, PastEnd
+from keysync.checkpoints import model_file
+from keysync.config import Occlusion
 from keysync.diffusion.autoencoder import Autoencoder, TemporalAutoencoder
 from keysync.diffusion.compact_autoencoder import CompactAutoencoder, CompactAutoencoderConfig
 from keysync.diffusion.compact_unet import CompactUNet, CompactUNetConfig
@@ -30,12 +32,16 @@ from keysync.face.crop import Framing
 from keysync.face.track import FaceTracker, face_tracker
 from keysync.generate.layout import Layout
 from keysync.generate.stage import Stage
+from keysync.mask.hands import ByHands
+from keysync.mask.occlusion import ByFace, FaceOrNot, Finder, Together
+from keysync.mask.segmenter import Segmenter, SegmenterConfig
 from keysync.outline import COMPACT, model_folder, outline, read_description
 from keysync.speech import Sound
 from keysync.weightfile import load_into, load_safetensors
 
 M = TypeVar("M", bound=nn.Module)
 SILENT_TAIL_S = 1  # the compact encoder hears this much silence after the speech, then that for ever
+OCCLUSION = COMPACT.with_name("occlusion")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,6 +124,30 @@ def load_models(choice: str | Path = "auto", device: str = "auto") -> Models:
 def compact_ear() -> CompactAudioEncoder:
     """The compact model's audio encoder, which can also tell how far a speaking mouth opens."""
     return _audio_encoder(COMPACT, read_description(COMPACT), torch.device("cpu"))
+
+
+def load_finder(occlusion: Occlusion, device: torch.device, folder: Path = OCCLUSION) -> Finder | None:
+    """What finds occluders; None for ``off``.
+
+    Args:
+        folder: of the segmenter, as ``keysync train occlusion`` makes it.
+    Raises:
+        CheckpointError: its files are missing, altered or do not fit.
+    """
+    if occlusion == "off":
+        return None
+    hands = ByHands(model_file("palm_detection_full.tflite"), model_file("hand_landmark_full.tflite"))
+    if occlusion == "hands":
+        return hands
+    path = folder / "model.json"
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+        network = Segmenter(SegmenterConfig(**_tuples(description["network"])))
+        hashes = dict(description["sha256"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: does not describe a segmenter ({error})") from error
+    network = _filled(network, folder / "segmenter.safetensors", hashes, device)
+    return Together(ByFace(FaceOrNot(network, device)), hands)
 
 
 def _device(name: str) -> torch.device:

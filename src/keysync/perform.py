@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from keysync.cast import Part, Run
@@ -25,11 +24,13 @@ from keysync.generate.interpolate import interpolate
 from keysync.generate.keyframes import make_keyframes
 from keysync.generate.stage import Prepared
 from keysync.job import Job
+from keysync.mask.occlusion import uncovered
 from keysync.mask.region import lower_face_box, to_latent
 from keysync.models import Models, StageModel
 from keysync.report import Report
 
 Latent = Float[Tensor, "c h w"]
+Picture = UInt8[np.ndarray, "s s 3"]
 Ear = Callable[[Sequence[Fraction]], Float[Tensor, "frames tokens dim"]]
 
 
@@ -40,6 +41,7 @@ class Painted:
     run: Run
     place: int
     latent: Latent
+    portrait: Picture  # crop of the frame that shows best who this is
 
 
 def perform(
@@ -52,9 +54,9 @@ def perform(
         for _ in range(run.first - number):
             next(frames)
             yield None
-        latents = _act(frames, run, part, ears, models, config, report, job)
-        for place, latent in enumerate(latents):
-            yield Painted(run, place, latent)
+        acted = _act(frames, run, part, ears, models, config, report, job)
+        for place, (latent, portrait) in enumerate(acted):
+            yield Painted(run, place, latent, portrait)
         number = run.last + 1
     for _ in range(len(part.hears) - number):
         yield None
@@ -69,8 +71,8 @@ def _act(
     config: SyncConfig,
     report: Report,
     job: Job | None,
-) -> Iterator[Latent]:
-    """The latents of one run, in order."""
+) -> Iterator[tuple[Latent, Picture]]:
+    """The latents of one run, in order, and the portrait."""
     layout, device = models.layout, models.device
 
     def told(places: Sequence[int], latents: Float[Tensor, "n c h w"], stage: StageModel) -> Prepared:
@@ -81,6 +83,8 @@ def _act(
             run.first + places[0], latents, torch.from_numpy(masks)[:, None].to(latents), audio.to(latents)
         )
 
+    face = run.clearest(min(layout.stretches(len(run))[0][1], len(run)))
+    portrait: Picture | None = None  # the crop of frame ``face``
     identity: Float[Tensor, "1 c h w"] | None = None
     known: Float[Tensor, "1 c h w"] | None = None  # the keyframe that ended the stretch before
     carry: Float[Tensor, "1 c h w"] | None = None  # the input of that frame
@@ -90,20 +94,28 @@ def _act(
         name = f"{part.role.person}-{run.first + first}"
         if job and (saved := job.load(name)):
             saved = {key: value.to(device) for key, value in saved.items()}
-            for _ in islice(frames, len(read)):
-                pass
-            yield from saved["latents"].to(saved["identity"])
+            for place in read:
+                frame = next(frames)
+                portrait = _crop(frame, run, place, models) if place == face else portrait
+            assert portrait is not None
+            for latent in saved["latents"].to(saved["identity"]):
+                yield latent, portrait
             identity, known, carry = saved["identity"], saved["known"], saved["carry"]
             continue
 
-        fresh = [_encode(next(frames), run, place, models, report) for place in read]
+        fresh = []
+        for place in read:
+            picture = _crop(next(frames), run, place, models)
+            fresh.append(_encode(picture, models, report))
+            portrait = picture if place == face else portrait
+        assert portrait is not None
         latents = torch.stack(fresh) if carry is None else torch.cat([carry, *(z[None] for z in fresh)])
         places = range(first, first + len(latents))
-        identity = latents[:1] if identity is None else identity
+        identity = latents[face : face + 1] if identity is None else identity
         keys = [] if known is None else [known]
         with report.clock("keyframes"):
             prepared = told(places, latents, models.keyframes)
-            own = told([0], identity, models.keyframes)
+            own = told([face], identity, models.keyframes)
             for group in layout.groups(positions[len(keys) :]):
                 stage = models.keyframes.stage(config.steps)
                 keys.append(make_keyframes(prepared, group, own, stage, layout.group, config.seed))
@@ -119,10 +131,11 @@ def _act(
             # Rounded here and not only on disk, so that a resumed run shows the same frames.
             new = list(filled[:, :-1].flatten(0, 1).half().to(latents))[: stop - first - len(shown)]
             shown += new
-            yield from new
+            for latent in new:
+                yield latent, portrait
         if len(shown) < stop - first:  # the run ends on a keyframe
             shown.append(keyframes[len(windows)].half().to(latents))
-            yield shown[-1]
+            yield shown[-1], portrait
         known, carry = keyframes[-1:], latents[-1:]
         if job:
             job.save(name, latents=torch.stack(shown).half(), identity=identity, known=known, carry=carry)
@@ -130,11 +143,14 @@ def _act(
 
 def _mask(run: Run, place: int, models: Models) -> np.ndarray:
     box = lower_face_box(run.points(place), models.image_size)
-    return to_latent(box, models.autoencoder.factor)
+    return uncovered(to_latent(box, models.autoencoder.factor), run.cover(place))
+
+
+def _crop(frame: Frame, run: Run, place: int, models: Models) -> Picture:
+    return crop(frame.rgb(), run.to_crop[place], models.image_size)
 
 
 @torch.no_grad()
-def _encode(frame: Frame, run: Run, place: int, models: Models, report: Report) -> Latent:
+def _encode(picture: Picture, models: Models, report: Report) -> Latent:
     with report.clock("encode"):
-        picture = crop(frame.rgb(), run.to_crop[place], models.image_size)
         return models.autoencoder.encode(to_image(picture, models.device))[0]

@@ -1,6 +1,7 @@
 """The whole flow on one page: a video and a speech in, the synced video out.
 
 survey    look through the clip once: shots, people, where their faces are
+uncover   look again: what is before the faces of those who shall speak
 arrange   how long the result is, and which frame is seen when
 cast      whom to sync, and in which frames
 perform   per person: encode the faces, sample keyframes, fill the frames between them
@@ -11,15 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
-from itertools import cycle
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
-from keysync.cast import Part, cast, rearranged
+from keysync.cast import Part, cast, rearranged, speakers
 from keysync.clip import Frame
 from keysync.composite.blend import bounds, keep_texture, match_colour, paste_mask
 from keysync.composite.paste import paste, trim
@@ -29,19 +29,20 @@ from keysync.errors import ConfigError, MediaError
 from keysync.face.crop import crop, uncrop
 from keysync.face.survey import survey
 from keysync.job import Job, work_folder
+from keysync.mask.occlusion import on_top, uncovered
 from keysync.mask.region import lower_face_box, to_latent
 from keysync.media.read import probe, read_frames, read_speech
 from keysync.media.replay import Replay
 from keysync.media.write import VideoWriter, require_space
 from keysync.memory import give_back
-from keysync.models import Models
+from keysync.models import Models, load_finder
+from keysync.occluders import find_occluders, save_masks
 from keysync.perform import Painted, perform
 from keysync.report import Box, Report
 from keysync.timeline import arrange
 
 _GIVE_BACK_EVERY = 48  # frames
 Picture = UInt8[np.ndarray, "s s 3"]
-Image = Float[torch.Tensor, "1 3 s s"]
 Progress = Callable[[str, int, int | None], None]  # step, frames done, frames in all
 
 
@@ -53,6 +54,7 @@ def sync_file(
     models: Models,
     config: SyncConfig | None = None,
     on_progress: Progress | None = None,
+    masks: Path | None = None,
 ) -> Report:
     """Make the mouth in ``video`` say ``speech``; write ``output``.
 
@@ -61,7 +63,8 @@ def sync_file(
 
     Args:
         speech: one, for whom ``config.speaker`` names; or several, by the number of the person who says it.
-        on_progress: told the step (``look`` or ``sync``), the frames done and the frames in all.
+        on_progress: told the step (``look``, ``uncover`` or ``sync``), the frames done and the frames in all.
+        masks: folder for films of what was found before each face.
     Raises:
         InputError: a file cannot be read or written, or no frame shows a face.
         ConfigError: the settings do not fit together.
@@ -100,9 +103,18 @@ def sync_file(
     line = arrange(
         seen.times, max(s.duration_s for s in sounds.values()), config.length, config.extend, seen.shots[-1]
     )
-    parts = cast(rearranged(seen, line), line, sounds, assigned, info, config, report)
+    whom = speakers(seen, spoken[0], assigned, info, config, report)
+    with report.clock("occlusion"):
+        finder = load_finder(config.occlusion, models.device)
+        if finder is not None:
+            seen = find_occluders(
+                read_frames(video), seen, whom, finder, models.image_size,
+                on_progress=tell("uncover", info.frames),
+            )  # fmt: skip
+    if masks is not None:
+        save_masks(masks, seen, models.image_size, (info.height, info.width))
+    parts = cast(rearranged(seen, line), line, sounds, whom, config, report)
     replay = Replay(video, line.order, line.times)
-    whom = {part.role.person: str(path) for part, path in zip(parts, cycle(spoken), strict=False)}
     with Job(output, _settings(video, spoken, whom, models, config), resume=config.resume) as job, writer:
         advance = tell("sync", len(line))
         for frame in sync(replay, parts, models, config, report, job):
@@ -127,29 +139,26 @@ def sync(
             and once to paste: a stretch is some 170 frames, and of an 8K film they would fill 8 GB.
     """
     performances = [perform(read(), part, models, config, report, job) for part in parts]
-    references: list[Image | None] = [None] * len(parts)  # each one's first frame of the run
     for number, frame in enumerate(read()):
         boxes = []
-        for who, performance in enumerate(performances):
+        for performance in performances:
             painted = next(performance)
             if painted is not None:
                 with report.clock("paste"):
                     original = crop(frame.rgb(), painted.run.to_crop[painted.place], models.image_size)
-                if painted.place == 0:
-                    references[who] = to_image(original, models.device)
-                reference = references[who]
-                assert reference is not None
-                frame, box = _show(frame, painted, original, reference, models, report)
+                frame, box = _show(frame, painted, original, models, report)
                 boxes += box
         if number % _GIVE_BACK_EVERY == 0:
             give_back()
-        report.add(frame.time, [part.role.states[number] for part in parts], boxes)
+        roles = [part.role for part in parts]
+        covers = [role.covers.get(number) for role in roles]
+        report.add(frame.time, [role.states[number] for role in roles], boxes, covers)
         yield frame
 
 
 @torch.no_grad()
 def _show(
-    frame: Frame, painted: Painted, original: Picture, reference: Image, models: Models, report: Report
+    frame: Frame, painted: Painted, original: Picture, models: Models, report: Report
 ) -> tuple[Frame, list[Box]]:
     """Decode one face and paste it into its frame; also the box that it may have changed, if any."""
     run, place = painted.run, painted.place
@@ -157,15 +166,19 @@ def _show(
     box_mask = lower_face_box(points, models.image_size)
     with report.clock("paste"):
         alpha = paste_mask(points, box_mask)
+        kept = on_top(run.cover(place), original)
+        if kept is not None:
+            alpha *= 1 - kept
     if not run.strength[place] or not alpha.any():
         return frame, []
     shown = bounds(alpha > 0, margin=1)
     with report.clock("decode"):
         factor = models.autoencoder.factor
-        cells = to_latent(box_mask, factor).repeat(factor, axis=0).repeat(factor, axis=1)
+        cells = uncovered(to_latent(box_mask, factor), run.cover(place))
+        cells = cells.repeat(factor, axis=0).repeat(factor, axis=1)
         mask = torch.from_numpy(cells).to(models.device)[None, None]
-        kept = to_image(original, models.device).masked_fill(mask > 0, 0)
-        around = Surroundings(reference, kept, mask.to(kept))
+        still = to_image(original, models.device).masked_fill(mask > 0, 0)
+        around = Surroundings(to_image(painted.portrait, models.device), still, mask.to(still))
         image = models.autoencoder.decode(painted.latent[None], around)[0, :, *shown]
         paint = cv2.merge([*((image.clamp(-1, 1) + 1) * 127.5).float().cpu().numpy()])
         # What the network was not asked to repaint it may have painted anyhow.
@@ -184,14 +197,14 @@ def _show(
 
 
 def _settings(
-    video: Path, spoken: list[Path], whom: dict[int, str], models: Models, config: SyncConfig
+    video: Path, spoken: list[Path], whom: dict[int, Path], models: Models, config: SyncConfig
 ) -> dict[str, object]:
     """Everything that decides what the result looks like."""
     files = {str(path.resolve()): [path.stat().st_size, path.stat().st_mtime_ns] for path in (video, *spoken)}
     settings = asdict(replace(config, resume=False))
     return {
         "files": files,
-        "whom": whom,
+        "whom": {person: str(path) for person, path in whom.items()},
         "model": models.name,
         "weights": models.digest,
         "settings": settings,

@@ -12,6 +12,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from keysync.clip import Cover
+
 Box = tuple[int, int, int, int]
 State = Literal["synced", "silent", "occluded", "profile", "too_small", "cut", "no_face"]
 REASONS: dict[State, str] = {
@@ -43,6 +45,7 @@ class Report:
     times: list[Fraction] = field(default_factory=list)
     states: list[State] = field(default_factory=list)
     boxes: list[Box | None] = field(default_factory=list)  # what was painted in each frame, frame pixels
+    hidden: list[float | None] = field(default_factory=list)  # share of the mouth; None: nothing in front
     seconds: dict[str, float] = field(default_factory=dict)  # of compute, by stage
 
     @property
@@ -61,8 +64,15 @@ class Report:
     def note(self, line: str) -> None:
         self.notes.append(line)
 
-    def add(self, moment: Fraction, states: Sequence[State], boxes: Sequence[Box]) -> None:
-        """Note one frame: everyone's state, and what was painted."""
+    def add(
+        self,
+        moment: Fraction,
+        states: Sequence[State],
+        boxes: Sequence[Box],
+        covers: Sequence[Cover | None] = (),
+    ) -> None:
+        """Note one frame: everyone's state, what was painted, what was in front."""
+        self.hidden.append(max((cover.mouth for cover in covers if cover), default=None))
         self.times.append(moment)
         self.states.append(min(states, key=_ORDER.index))
         around = None
@@ -91,11 +101,25 @@ class Report:
             spans[-1].update(last=index, end_s=float(moment))
         return spans
 
+    def occluders(self) -> list[dict[str, Any]]:
+        """Runs of frames with something before a face, and the largest share of the mouth that it hid."""
+        spans: list[dict[str, Any]] = []
+        for index, (hidden, moment) in enumerate(zip(self.hidden, self.times, strict=True)):
+            if hidden is None:
+                continue
+            if not spans or spans[-1]["last"] != index - 1:
+                spans.append({"first": index, "start_s": float(moment), "mouth_hidden": 0.0})
+            most = max(spans[-1]["mouth_hidden"], round(hidden, 2))
+            spans[-1].update(last=index, end_s=float(moment), mouth_hidden=most)
+        return spans
+
     def summary(self) -> list[str]:
         """A few lines for people: notes, then how many frames were in which state and why."""
         counts = Counter(self.states)
         lines = [f"{counts[state]} {state}: {REASONS[state]}" for state in _ORDER if counts[state]]
-        return [*self.notes, *(lines if len(lines) > 1 else [])]
+        kept = sum(hidden is not None for hidden in self.hidden)
+        front = [f"{kept} with something before the face, which was left as it is"] if kept else []
+        return [*self.notes, *(lines if len(lines) > 1 else []), *front]
 
     def write(self, path: Path) -> None:
         """As JSON; ``boxes`` are x0, y0, x1, y1 of the pixels that may differ from the source."""
@@ -113,6 +137,7 @@ class Report:
             "synced_people": self.synced_people,
             "notes": self.notes,
             "spans": self.spans(),
+            "occluders": self.occluders(),
             "boxes": self.boxes,
             "compute_s": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
         }

@@ -6,7 +6,7 @@ smoothed and aligned; about 0.7 kB per face and frame stays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
-from keysync.clip import Face, Frame
+from keysync.clip import Cover, Face, Frame
 from keysync.face.crop import STEADY_REACH_S, Framing, align_faces
 from keysync.face.people import SAMPLES, People, Run, Sample, look
 from keysync.face.pose import face_width, yaw_deg
@@ -38,6 +38,7 @@ class Appearance:
     to_crop: Float64[np.ndarray, "n 2 3"]  # steady similarity, frame pixels -> crop pixels
     yaw_deg: Float32[np.ndarray, " n"]  # 0 is frontal, positive turned to the right of the picture
     width: Float32[np.ndarray, " n"]  # of the face, pixels of the frame
+    covers: Sequence[Cover | None] = ()  # what is before the face, in each frame; empty if not looked for
 
     def __len__(self) -> int:
         """Number of frames."""

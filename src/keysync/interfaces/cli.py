@@ -17,7 +17,7 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from keysync.config import Extend, Length, SyncConfig, VideoCodec
+from keysync.config import Extend, Length, Occlusion, SyncConfig, VideoCodec
 from keysync.errors import ConfigError, KeySyncError
 from keysync.interfaces.evaluate import evaluate
 
@@ -29,6 +29,10 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="What is installed: sizes, licences, hashes.", invoke_without_command=True)
 app.add_typer(models_app, name="models")
+train_app = typer.Typer(
+    help="Make the networks that ship with KeySync from seeds alone.", no_args_is_help=True
+)
+app.add_typer(train_app, name="train")
 app.command()(evaluate)
 console, errors = Console(), Console(stderr=True)
 
@@ -68,6 +72,10 @@ def sync(
     keep_background: Annotated[
         float | None, typer.Option(help="Mix the video's own sound in, at this level in dB (-20 is a tenth).")
     ] = None,
+    occlusion: Annotated[
+        Occlusion,
+        typer.Option(help="What comes before the mouth is found and stays on top; off: is not looked for."),
+    ] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     seed: Annotated[int, typer.Option(help="Same seed, same film.")] = 23,
     steps: Annotated[
@@ -75,6 +83,9 @@ def sync(
     ] = None,
     video_codec: Annotated[VideoCodec, typer.Option(help="ffv1 is lossless and needs .mkv.")] = "h264",
     crf: Annotated[int | None, typer.Option(help="Quality of the codec: lower is better.")] = None,
+    save_masks: Annotated[
+        Path | None, typer.Option(help="Folder for films of what was found before each face, white on black.")
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="Write a report: spans, boxes, times.")] = None,
 ) -> None:
     """Make the mouth in VIDEO say AUDIO."""
@@ -84,9 +95,10 @@ def sync(
         raise ConfigError("give either one speech after the video, or --assign PERSON=SPEECH")
     config = SyncConfig(
         seed=seed, steps=steps, length=length, extend=extend, speaker=speaker,
-        keep_background_db=keep_background, resume=resume, video_codec=video_codec, crf=crf,
+        occlusion=occlusion, keep_background_db=keep_background, resume=resume, video_codec=video_codec,
+        crf=crf,
     )  # fmt: skip
-    _sync(video, audio or _assigned(assign or []), output, model, device, config, json)
+    _sync(video, audio or _assigned(assign or []), output, model, device, config, json, save_masks)
 
 
 def _assigned(pairs: list[str]) -> dict[int, Path]:
@@ -108,12 +120,15 @@ def _sync(
     device: str,
     config: SyncConfig,
     json: Path | None,
+    save_masks: Path | None = None,
 ) -> None:
     from keysync.models import load_models
     from keysync.pipeline import sync_file
 
     if json is not None and not json.parent.is_dir():
         raise ConfigError(f"{json}: its folder does not exist; make it first")
+    if save_masks is not None:
+        save_masks.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
     with console.status("loading the model"):
         models = load_models(model, device)
@@ -121,7 +136,9 @@ def _sync(
         console.print("Model: compact (the full weights are not installed; see 'keysync models')")
     try:
         with _bar() as advance:
-            report = sync_file(video, speech, output, models=models, config=config, on_progress=advance)
+            report = sync_file(
+                video, speech, output, models=models, config=config, on_progress=advance, masks=save_masks
+            )
     except KeyboardInterrupt:
         errors.print(f"interrupted; the same command with --resume goes on with {output}", soft_wrap=True)
         raise typer.Exit(130) from None
@@ -150,6 +167,7 @@ def check(
     speaker: Annotated[str, typer.Option(help="As for sync.")] = "auto",
     length: Annotated[Length, typer.Option(help="As for sync.")] = "longest",
     extend: Annotated[Extend, typer.Option(help="As for sync.")] = "bounce",
+    occlusion: Annotated[Occlusion, typer.Option(help="As for sync; looked for only with --sheet.")] = "auto",
     model: Annotated[str, typer.Option(help="auto, compact, full, or a model folder.")] = "auto",
     json: Annotated[Path | None, typer.Option(help="Write everything as JSON.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Write a PNG: frames with boxes and numbers.")] = None,
@@ -161,7 +179,9 @@ def check(
     for path in (json, sheet):
         if path is not None and not path.parent.is_dir():
             raise ConfigError(f"{path}: its folder does not exist; make it first")
-    config = SyncConfig(speaker=speaker, length=length, extend=extend)
+    config = SyncConfig(
+        speaker=speaker, length=length, extend=extend, occlusion=occlusion if sheet else "off"
+    )
     known = outline(model)
     with _bar() as advance:
         found = check_file(
@@ -285,8 +305,8 @@ def synth(
         contact_sheet(sorted(folders), sheet)
 
 
-@app.command()
-def train(
+@train_app.command("compact")
+def train_compact_model(
     out: Annotated[Path, typer.Argument(help="Working folder; run again to go on.")],
     clips: Annotated[int | None, typer.Option(help="People to draw.")] = None,
     keyframe_steps: Annotated[int | None, typer.Option(help="Steps of stage one.")] = None,
@@ -303,6 +323,25 @@ def train(
         from keysync.train.compact import Plan, train_compact
     folder = train_compact(out, Plan(**given), say=lambda line: console.print(line, highlight=False))
     console.print(f"{folder}: done; try 'keysync sync … --model {folder}'", soft_wrap=True)
+
+
+@train_app.command("occlusion")
+def train_occlusion_segmenter(
+    out: Annotated[Path, typer.Argument(help="Working folder; run again to go on.")],
+    people: Annotated[int | None, typer.Option(help="People to draw.")] = None,
+    sprites: Annotated[int | None, typer.Option(help="Things to draw that may come before a face.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Processes that draw.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything.")] = None,
+) -> None:
+    """Train the network that finds what is before a mouth; OUT/occlusion is what the package ships."""
+    given = {name: value for name, value in locals().items() if name != "out" and value is not None}
+    with _needs("synthetic"):
+        from keysync.train.occlusion import OcclusionPlan, train_occlusion
+    folder = train_occlusion(
+        out, OcclusionPlan(**given), say=lambda line: console.print(line, highlight=False)
+    )
+    console.print(f"{folder}: done", soft_wrap=True)
 
 
 @contextmanager

@@ -1,0 +1,257 @@
+"""Aligned crops -> what is before the face in each; and what that means for repainting.
+
+Who judges a crop is not decided here: a ``Judge`` is our segmenter, or anything that answers how surely a
+pixel is not face. Around it stand two ideas that make any judge better: a clean picture of the same
+person, and time, because an occluder stays for some frames and a wrong answer rarely does.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Shaped, UInt8
+
+from keysync.clip import Cover
+from keysync.mask.segmenter import SIDE, Segmenter
+
+Crops = UInt8[np.ndarray, "n 128 128 3"]
+WideCrops = UInt8[np.ndarray, "n side side 3"]
+Shares = Float32[np.ndarray, "n 128 128"]
+
+_SAMPLES = 9  # crops of which the clean picture is the median
+_CLEAN = 0.25  # a pixel whose answer is below may be trusted to be face
+_AROUND = 5  # pixels around a cover that are not trusted either: its soft edge and its shadow
+# Answers between these become the soft edge of the mask.
+_NONE, _WHOLE = 0.3, 0.6
+_SPECK = 16  # pixels of a crop of 128: smaller covers are noise
+_FLEETING = 160  # pixels: smaller covers must be seen in two frames in a row
+_CELL_HIDDEN = 0.97  # share of a latent cell that must be hidden for it to be left alone
+_SOFT_EDGE = 1 / 400  # of the crop's side: deviation of the blur that makes an edge alpha
+_GUIDE_REACH, _GUIDE_SOFTNESS = 3, 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Clean:
+    """A picture of the person with nothing before it, as far as it is known."""
+
+    picture: UInt8[np.ndarray, "128 128 3"]
+    known: Bool[np.ndarray, "128 128"]
+
+
+# Answers for every pixel of some crops of one person how surely it is not the person, 0 to 1.
+Judge = Callable[[Crops, Clean], Shares]
+
+
+class FaceOrNot:
+    """Our own segmenter as a judge, ``rows`` crops at a time."""
+
+    def __init__(self, network: Segmenter, device: torch.device, rows: int = 16) -> None:
+        self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._device, self._rows = device, rows
+
+    @torch.no_grad()
+    def __call__(self, crops: Crops, clean: Clean) -> Shares:
+        beside = self._picture(clean.picture[None])
+        known = torch.from_numpy(clean.known[None, None]).to(beside)
+        shares = []
+        for first in range(0, len(crops), self._rows):
+            part = self._picture(crops[first : first + self._rows])
+            size = (len(part), -1, -1, -1)
+            answer = self._network(part, beside.expand(size), known.expand(size))
+            shares.append(answer[:, 0].float().sigmoid().cpu().numpy())
+        return np.concatenate(shares)
+
+    def _picture(self, pictures: UInt8[np.ndarray, "n h w 3"]) -> torch.Tensor:
+        values = torch.from_numpy(np.ascontiguousarray(pictures)).to(self._device)
+        return values.permute(0, 3, 1, 2).float() / 255
+
+
+NOTHING_KNOWN = Clean(np.zeros((SIDE, SIDE, 3), np.uint8), np.zeros((SIDE, SIDE), bool))
+
+
+def clean_picture(crops: Crops, judge: Judge, before: Clean = NOTHING_KNOWN) -> Clean:
+    """The person without the occluder: per pixel the median of those crops in which it is face.
+
+    Args:
+        before: what is known from earlier crops of the person; used where these show nothing clean.
+    """
+    places = np.linspace(0, len(crops) - 1, min(len(crops), _SAMPLES)).round().astype(int)
+    samples, clean = crops[places], before
+    # Twice: with a first clean picture, beards and shadows are seen to belong to the person.
+    for _ in range(2):
+        shares = judge(samples, clean)
+        around = np.ones((2 * _AROUND + 1, 2 * _AROUND + 1), np.uint8)
+        doubted = np.stack([cv2.dilate((share > _CLEAN).astype(np.uint8), around) for share in shares])
+        clean = _median(samples, doubted == 0, before)
+    return clean
+
+
+class Finder(ABC):
+    """Finds what is before a face, in consecutive crops of one person."""
+
+    reach: int = 1  # it sees so many times the aligned crop's side, in as many times its pixels
+
+    @abstractmethod
+    def find(self, crops: WideCrops, before: Clean) -> tuple[Shares, Clean]:
+        """How much of every pixel of the aligned crop is hidden; and the person without it.
+
+        Args:
+            before: the clean picture from earlier crops of this person.
+        """
+
+
+class ByFace(Finder):
+    """Asks a judge, with a clean picture beside every crop."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+
+    def find(self, crops: WideCrops, before: Clean) -> tuple[Shares, Clean]:
+        clean = clean_picture(crops, self._judge, before)
+        return masks(steady(self._judge(crops, clean))), clean
+
+
+class Together(Finder):
+    """What any of several finders finds."""
+
+    def __init__(self, *finders: Finder) -> None:
+        self._finders = finders
+        self.reach = max(finder.reach for finder in finders)
+
+    def find(self, crops: WideCrops, before: Clean) -> tuple[Shares, Clean]:
+        hidden: Shares = np.zeros((len(crops), SIDE, SIDE), np.float32)
+        for finder in self._finders:
+            side = SIDE * finder.reach
+            found, before = finder.find(np.stack([middle_of(crop, side) for crop in crops]), before)
+            hidden = np.maximum(hidden, found)
+        return hidden, before
+
+
+def middle_of(wide: Shaped[np.ndarray, "s s *c"], side: int = SIDE) -> Shaped[np.ndarray, "{side} {side} *c"]:
+    """The aligned crop, or less of what is around it."""
+    edge = (len(wide) - side) // 2
+    return wide[edge : edge + side, edge : edge + side]
+
+
+def steady(shares: Shares) -> Shares:
+    """Each answer's median with its neighbours in time: a flicker goes, a moving edge stays where it is."""
+    if len(shares) < 3:
+        return shares
+    before = np.concatenate([shares[:1], shares[:-1]])
+    after = np.concatenate([shares[1:], shares[-1:]])
+    low, high = np.minimum(before, after), np.maximum(before, after)
+    return np.asarray(np.clip(shares, low, high))
+
+
+def masks(shares: Shares) -> Shares:
+    """Answers to soft masks, without specks and without what shows up in one frame only."""
+    soft = np.clip((shares - _NONE) / (_WHOLE - _NONE), 0, 1)
+    kept = np.zeros_like(soft)
+    for number, mask in enumerate(soft):
+        hidden = (mask > 0.5).astype(np.uint8)
+        count, label, stats, _ = cv2.connectedComponentsWithStats(hidden)
+        neighbours = [soft[k] for k in (number - 1, number + 1) if 0 <= k < len(soft)]
+        for piece in range(1, count):
+            inside, area = label == piece, stats[piece, cv2.CC_STAT_AREA]
+            lasts = not neighbours or any((other[inside] > 0.5).any() for other in neighbours)
+            if area >= _SPECK and (lasts or area >= _FLEETING):
+                near = cv2.dilate(inside.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+                kept[number][near] = mask[near]
+    return kept
+
+
+def cover(mask: Float32[np.ndarray, "128 128"], lips: Float32[np.ndarray, "12 2"]) -> Cover | None:
+    """Keep a mask; None where nothing is hidden.
+
+    Args:
+        lips: their outline in pixels of the mask.
+    """
+    if not (mask > 0.5).any():
+        return None
+    mouth = np.zeros((SIDE, SIDE), np.uint8)
+    cv2.fillConvexPoly(mouth, cv2.convexHull(np.round(lips).astype(np.int32)), 1)
+    inside = mouth > 0
+    return Cover.pack(mask, float(mask[inside].mean()) if inside.any() else 0.0)
+
+
+def uncovered(cells: UInt8[np.ndarray, "c c"], hidden: Cover | None) -> UInt8[np.ndarray, "c c"]:
+    """The cells to repaint, without those that the occluder hides wholly.
+
+    A cell at its edge is repainted: what shows beside the occluder must be new, and the occluder's own
+    pixels are put on top afterwards.
+    """
+    if hidden is None:
+        return cells
+    whole = cv2.resize(
+        (hidden.alpha() > 0.9).astype(np.float32), cells.shape[::-1], interpolation=cv2.INTER_AREA
+    )
+    return np.asarray(cells * (whole < _CELL_HIDDEN), np.uint8)
+
+
+def on_top(hidden: Cover | None, crop: UInt8[np.ndarray, "s s 3"]) -> Float32[np.ndarray, "s s"] | None:
+    """How much of each pixel of the full crop stays the original; None: nothing is in front.
+
+    The small mask's edge is moved to where the crop has one by a guided filter at that size (He and Sun 2015,
+    arXiv:1505.00996). In doubt the original stays: a thin rim of old skin
+    beside a finger is seen by nobody, lips on it by everyone.
+    """
+    if hidden is None:
+        return None
+    side, mask = len(crop), cv2.dilate(hidden.alpha(), np.ones((3, 3), np.uint8))
+    small = cv2.resize(crop, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    slope, offset = _guided(small, mask)
+    large = cv2.resize(np.dstack([slope, offset]), (side, side), interpolation=cv2.INTER_LINEAR)
+    fitted = (large[..., :3] * (crop.astype(np.float32) / 255)).sum(axis=2) + large[..., 3]
+    # The filter only moves edges: deep inside and far outside the mask is right.
+    coarse = cv2.resize(mask, (side, side), interpolation=cv2.INTER_LINEAR)
+    deep = cv2.resize(
+        cv2.erode(mask, np.ones((7, 7), np.uint8)), (side, side), interpolation=cv2.INTER_LINEAR
+    )
+    near = cv2.resize(
+        cv2.dilate(mask, np.ones((5, 5), np.uint8)), (side, side), interpolation=cv2.INTER_LINEAR
+    )
+    mixed = np.clip(np.maximum(fitted, 0.5 * coarse), deep, near)
+    soft = cv2.GaussianBlur(np.clip((mixed - 0.1) / 0.35, 0, 1), (0, 0), _SOFT_EDGE * side)
+    # Exactly 1 inside: there not one sample of the frame may change.
+    return np.asarray(np.clip(1.06 * soft - 0.03, 0, 1), np.float32)
+
+
+def _guided(
+    guide: Float32[np.ndarray, "s s 3"], target: Float32[np.ndarray, "s s"]
+) -> tuple[Float32[np.ndarray, "s s 3"], Float32[np.ndarray, "s s"]]:
+    """Per window the linear function of the guide's colour that comes nearest to the target."""
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        side = 2 * _GUIDE_REACH + 1
+        return np.asarray(cv2.blur(values, (side, side)))
+
+    middle, level = mean(guide), mean(target)
+    pairs = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
+    products = np.dstack([guide[..., i] * guide[..., j] for i, j in pairs])
+    spread = mean(products[..., :3]), mean(products[..., 3:])
+    both = np.dstack(spread)
+    matrix = np.empty((*target.shape, 3, 3), np.float32)
+    for place, (i, j) in enumerate(pairs):
+        value = both[..., place] - middle[..., i] * middle[..., j]
+        matrix[..., i, j] = matrix[..., j, i] = value + (_GUIDE_SOFTNESS if i == j else 0)
+    along = mean(guide * target[..., None]) - middle * level[..., None]
+    slope = np.linalg.solve(matrix, along[..., None])[..., 0]
+    offset = level - (slope * middle).sum(axis=2)
+    return mean(slope), mean(offset)
+
+
+def _median(samples: Crops, trusted: Bool[np.ndarray, "n 128 128"], before: Clean) -> Clean:
+    """Per pixel the median of the trusted samples."""
+    count = trusted.sum(axis=0)
+    values = np.where(trusted[..., None], samples.astype(np.float32), np.inf)
+    values.sort(axis=0)  # those not trusted come last
+    middle = np.maximum(count - 1, 0) // 2
+    picture = np.take_along_axis(values, middle[None, ..., None], axis=0)[0]
+    known = count >= min(2, len(samples))
+    picture = np.where(known[..., None], picture, before.picture)
+    return Clean(picture.astype(np.uint8), known | before.known)
