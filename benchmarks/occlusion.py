@@ -168,7 +168,7 @@ def drawn(
             tiles.append(strip(clip.frames, seen, alpha, sorted(frames)[len(frames) // 4][1]))
         if false > 0.005:
             tiles.append(strip(clean, plain, None, len(clean) // 2))
-        if index < options.synced:
+        if index < options.synced and seen.people():  # a face that nobody finds passes through
             kept, pixels = _kept(clip.frames, clip.audio16k, alpha, models, spent, options.occlusion)
             same, counted = same + kept, counted + pixels
             line += f", kept {kept / max(pixels, 1):.4f} of {pixels}"
