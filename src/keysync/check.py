@@ -92,7 +92,7 @@ def check_file(
         return _check(video, speech, model, config, on_progress)
     except MemoryError as error:
         raise MediaError(
-            f"{video}: there is not enough memory to plan its sync; use shorter files, or look if one is damaged"
+            f"{video}: not enough memory to plan its sync; use shorter files, or look if one is damaged"
         ) from error
 
 
