@@ -37,25 +37,28 @@ LIMIT_S = 60  # of one damaged film, on a machine that may be busy
 MEMORY_BYTES = 1_000_000_000
 
 _WORKER = """
-import logging, os, resource, sys
+import gc, logging, os, resource, sys
 from pathlib import Path
 from keysync.check import check_file
 from keysync.config import SyncConfig
 from keysync.errors import KeySyncError
 from keysync.face.track import face_tracker
 from keysync.media.read import probe, read_frames, read_speech
+from keysync.models import compact_ear
 from keysync.outline import outline
 logging.disable()
 answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)  # whatever a library prints is no answer
 known = outline("compact")
-face_tracker()
+face_tracker(), compact_ear()
 # Libraries that are loaded take addresses, not memory: the limit is what may come on top.
 taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (taken + int(sys.argv[1]),) * 2)
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 for line in sys.stdin:
     path = Path(line.rstrip("\\n"))
+    # Decoders of refused films keep their threads until they are collected; a command would end by now.
+    gc.collect()
     said = []
     for name, read in (
         ("check", lambda path: check_file(path, path, model=known, config=SyncConfig()).report.summary()),

@@ -87,8 +87,24 @@ def check_file(
     Args:
         speech: the new speech; None plans for the video's own length.
     Raises:
-        InputError: a file cannot be read, or no frame shows a face.
+        InputError: a file cannot be read, no frame shows a face, or the plan does not fit into memory (a
+            damaged header can make a sound of half a second last for hours).
     """
+    try:
+        return _check(video, speech, model, config, on_progress)
+    except MemoryError as error:
+        raise MediaError(
+            f"{video}: not enough memory to plan its sync; use shorter files, or look if one is damaged"
+        ) from error
+
+
+def _check(
+    video: Path,
+    speech: Path | None,
+    model: Outline,
+    config: SyncConfig,
+    on_progress: Callable[[int, int | None], None] | None,
+) -> Check:
     info = probe(video)
     if not info.has_video:
         raise MediaError(f"{video}: holds no picture; choose a video")

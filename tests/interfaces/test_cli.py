@@ -74,6 +74,20 @@ def test_check_tells_what_sync_would_do(
     assert sheet.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_plan_that_does_not_fit_into_memory_is_one_line(
+    run: Callable[..., tuple[int, str]], make_clip: MakeClip, make_speech: MakeClip,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def grow(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("keysync.check.rearranged", grow)
+    code, printed = run("check", make_clip(6), make_speech(0.5))
+    assert code == 3
+    assert "not enough memory to plan its sync" in printed
+    assert "Traceback" not in printed
+
+
 @pytest.mark.parametrize("pairs", [["1"], ["1="], ["x=a.wav"], ["1=a.wav", "1=b.wav"]])
 def test_an_unclear_assignment_is_refused(
     pairs: list[str], run: Callable[..., tuple[int, str]], make_clip: MakeClip, tmp_path: Path
