@@ -74,8 +74,10 @@ def sync(
     ] = None,
     occlusion: Annotated[
         Occlusion,
-        typer.Option(help="What comes before the mouth is found and stays on top; off: is not looked for."),
-    ] = "auto",
+        typer.Option(
+            help="What before the mouth to find and leave on top: hands, or anything (auto; young)."
+        ),
+    ] = "hands",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     seed: Annotated[int, typer.Option(help="Same seed, same film.")] = 23,
     steps: Annotated[
@@ -167,7 +169,9 @@ def check(
     speaker: Annotated[str, typer.Option(help="As for sync.")] = "auto",
     length: Annotated[Length, typer.Option(help="As for sync.")] = "longest",
     extend: Annotated[Extend, typer.Option(help="As for sync.")] = "bounce",
-    occlusion: Annotated[Occlusion, typer.Option(help="As for sync; looked for only with --sheet.")] = "auto",
+    occlusion: Annotated[
+        Occlusion, typer.Option(help="As for sync; looked for only with --sheet.")
+    ] = "hands",
     model: Annotated[str, typer.Option(help="auto, compact, full, or a model folder.")] = "auto",
     json: Annotated[Path | None, typer.Option(help="Write everything as JSON.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Write a PNG: frames with boxes and numbers.")] = None,
