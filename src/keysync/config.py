@@ -26,8 +26,8 @@ class SyncConfig:
     extend: Extend = "bounce"
     # Whom to sync: who speaks in the source, the largest face, everyone, a person's number, or a point "x,y".
     speaker: str = "auto"
-    # How to find what is before a mouth. Not yet "auto": on real faces its segmenter takes clothes and at times
-    # half a mouth for an object (docs/occlusion.md).
+    # How to find what is before a mouth. Not yet "auto": on real faces its segmenter takes clothes, and once
+    # half a mouth, for an object (docs/occlusion.md).
     occlusion: Occlusion = "hands"
     keep_background_db: float | None = None  # level of the source's own sound under the speech
     resume: bool = False  # go on with an interrupted run
