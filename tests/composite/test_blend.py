@@ -1,6 +1,6 @@
 import numpy as np
 
-from keysync.composite.blend import match_colour, paste_mask
+from keysync.composite.blend import keep_texture, match_colour, paste_mask
 
 
 def _face(side: int = 256) -> np.ndarray:
@@ -60,3 +60,25 @@ def test_a_stain_on_the_chin_is_taken_out_and_old_lips_do_not_come_back() -> Non
     assert after < 0.5 * before
     lips = np.s_[160:180, 110:146]
     assert np.abs(match_colour(painted, original, alpha, _face())[lips] - painted[lips]).max() < 2
+
+
+def test_fine_texture_comes_back_on_the_chin_and_nothing_of_the_old_lips() -> None:
+    rng = np.random.default_rng(2)
+    original = rng.integers(100, 140, (256, 256, 3)).astype(np.uint8)  # grain
+    original[164:176, 100:156] = (180, 60, 60)  # the old lips
+    alpha = paste_mask(_face(), np.ones((256, 256), np.uint8))
+    painted = np.full((256, 256, 3), 120, np.float32)
+    textured = keep_texture(painted, original, alpha, _face())
+    chin, lips = np.s_[200:225, 110:146], np.s_[164:176, 104:152]
+    assert np.corrcoef(textured[chin].ravel(), original[chin].astype(float).ravel())[0, 1] > 0.9
+    assert np.array_equal(textured[lips], painted[lips])
+
+
+def test_a_new_lip_over_old_skin_keeps_its_edge() -> None:
+    original = np.full((256, 256, 3), 120, np.uint8)
+    alpha = paste_mask(_face(), np.ones((256, 256), np.uint8))
+    painted = np.full((256, 256, 3), 120, np.float32)
+    painted[200:215, 100:156] = (200, 60, 60)
+    textured = keep_texture(painted, original, alpha, _face())
+    middle = np.s_[205:210, 110:146]
+    assert np.abs(textured[middle] - painted[middle]).max() < 1

@@ -84,9 +84,7 @@ def match_colour(
     shown = alpha[box]
     error = original[box] - painted[box]
     same = reduce(np.maximum, cv2.split(np.abs(error))) < _STRANGE
-    lips = np.zeros((side, side), np.uint8)
-    cv2.fillConvexPoly(lips, cv2.convexHull(np.round(landmarks[_LIPS]).astype(np.int32)), 1)
-    away = cv2.distanceTransform(1 - lips[box], cv2.DIST_L2, 5) > _AROUND_LIPS * side
+    away = _from_lips(landmarks, side, box) > 1
     edge = ((shown > 0.02) & same & (away | (shown < 0.98))).astype(np.float32)
     trusted = np.zeros((side // _SHRINK, side // _SHRINK, 4), np.float32)  # error and weight
     trusted[small] = cv2.resize(
@@ -118,9 +116,7 @@ def keep_texture(
     """
     side = painted.shape[0]
     box = bounds(alpha > 0)
-    lips = np.zeros((side, side), np.uint8)
-    cv2.fillConvexPoly(lips, cv2.convexHull(np.round(landmarks[_LIPS]).astype(np.int32)), 1)
-    away = cv2.distanceTransform(1 - lips[box], cv2.DIST_L2, 5) / np.float32(_AROUND_LIPS * side) - 0.5
+    away = _from_lips(landmarks, side, box) - 0.5
     ours, own = painted[box], original[box].astype(np.float32)
     ours_coarse, own_coarse = (cv2.GaussianBlur(picture, (0, 0), _GRAIN * side) for picture in (ours, own))
     apart = reduce(np.maximum, cv2.split(np.abs(own_coarse - ours_coarse))) / np.float32(_OTHER)
@@ -129,6 +125,16 @@ def keep_texture(
     textured = painted.copy()
     textured[box] += fine * share[..., None]
     return textured
+
+
+def _from_lips(
+    landmarks: Float32[np.ndarray, "68 2"], side: int, box: tuple[slice, slice]
+) -> Float32[np.ndarray, "y x"]:
+    """How far the pixels of ``box`` are from the lips; 1 is where skin no longer moves with them."""
+    lips = np.zeros((side, side), np.uint8)
+    cv2.fillConvexPoly(lips, cv2.convexHull(np.round(landmarks[_LIPS]).astype(np.int32)), 1)
+    distance = cv2.distanceTransform(1 - lips[box], cv2.DIST_L2, 5)
+    return np.asarray(distance / np.float32(_AROUND_LIPS * side))
 
 
 def bounds(shown: Bool[np.ndarray, "h w"], margin: int = 0, step: int = 1) -> tuple[slice, slice]:
