@@ -26,7 +26,7 @@ from keysync.train.judge import Judge
 from keysync.train.show import plot_curve, write_strip
 
 PURE_SIGMA = 20.0  # where sampling starts: nothing of the picture is left
-AUDIO_GUIDANCE = 2.0  # with which the compact model samples
+AUDIO_GUIDANCE = 1.75  # with which the compact model samples
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
