@@ -31,6 +31,7 @@ from keysync.report import Report
 
 Latent = Float[Tensor, "c h w"]
 Picture = UInt8[np.ndarray, "s s 3"]
+Image = Float[Tensor, "1 3 s s"]  # a picture as networks take it
 Ear = Callable[[Sequence[Fraction]], Float[Tensor, "frames tokens dim"]]
 
 
@@ -41,7 +42,7 @@ class Painted:
     run: Run
     place: int
     latent: Latent
-    portrait: Picture  # crop of the frame that shows best who this is
+    portrait: Image  # crop of the frame that shows best who this is
 
 
 def perform(
@@ -71,7 +72,7 @@ def _act(
     config: SyncConfig,
     report: Report,
     job: Job | None,
-) -> Iterator[tuple[Latent, Picture]]:
+) -> Iterator[tuple[Latent, Image]]:
     """The latents of one run, in order, and the portrait."""
     layout, device = models.layout, models.device
 
@@ -84,7 +85,7 @@ def _act(
         )
 
     face = run.clearest(min(layout.stretches(len(run))[0][1], len(run)))
-    portrait: Picture | None = None  # the crop of frame ``face``
+    portrait: Image | None = None  # the crop of frame ``face``
     identity: Float[Tensor, "1 c h w"] | None = None
     known: Float[Tensor, "1 c h w"] | None = None  # the keyframe that ended the stretch before
     carry: Float[Tensor, "1 c h w"] | None = None  # the input of that frame
@@ -96,7 +97,8 @@ def _act(
             saved = {key: value.to(device) for key, value in saved.items()}
             for place in read:
                 frame = next(frames)
-                portrait = _crop(frame, run, place, models) if place == face else portrait
+                if place == face:
+                    portrait = to_image(_crop(frame, run, place, models), device)
             assert portrait is not None
             for latent in saved["latents"].to(saved["identity"]):
                 yield latent, portrait
@@ -105,7 +107,7 @@ def _act(
 
         fresh = []
         for place in read:
-            picture = _crop(next(frames), run, place, models)
+            picture = to_image(_crop(next(frames), run, place, models), device)
             fresh.append(_encode(picture, models, report))
             portrait = picture if place == face else portrait
         assert portrait is not None
@@ -151,6 +153,6 @@ def _crop(frame: Frame, run: Run, place: int, models: Models) -> Picture:
 
 
 @torch.no_grad()
-def _encode(picture: Picture, models: Models, report: Report) -> Latent:
+def _encode(picture: Image, models: Models, report: Report) -> Latent:
     with report.clock("encode"):
-        return models.autoencoder.encode(to_image(picture, models.device))[0]
+        return models.autoencoder.encode(picture)[0]

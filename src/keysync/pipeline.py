@@ -178,7 +178,7 @@ def _show(
         cells = cells.repeat(factor, axis=0).repeat(factor, axis=1)
         mask = torch.from_numpy(cells).to(models.device)[None, None]
         still = to_image(original, models.device).masked_fill(mask > 0, 0)
-        around = Surroundings(to_image(painted.portrait, models.device), still, mask.to(still))
+        around = Surroundings(painted.portrait, still, mask.to(still))
         image = models.autoencoder.decode(painted.latent[None], around)[0, :, *shown]
         paint = cv2.merge([*((image.clamp(-1, 1) + 1) * 127.5).float().cpu().numpy()])
         # What the network was not asked to repaint it may have painted anyhow.

@@ -38,6 +38,7 @@ from keysync.synthetic.speech import (
     speak,
 )
 from keysync.synthetic.text import sentence
+from keysync.train.run import Checkpoint
 
 CURVES = ("jaw", "closure", "tuck", "rounding", "stretch", "upper", "lower")
 CURVE_SCALES = (0.12, 0.40, 0.30, 0.25, 0.06, 0.06, 0.08)  # rough deviations: each then counts alike
@@ -92,14 +93,10 @@ def train_audio(
         [{"params": matrices, "weight_decay": 0.02}, {"params": vectors, "weight_decay": 0.0}],
         lr=_LEARNING_RATE,
     )
-    step, spent_s, mean_loss = 0, 0.0, math.nan
-    checkpoint = out / "checkpoint.pt"
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        network.load_state_dict(saved["network"])
-        average.load_state_dict(saved["average"])
-        optimiser.load_state_dict(saved["optimiser"])
-        step, spent_s, mean_loss = saved["step"], saved["spent_s"], saved["mean_loss"]
+    checkpoint = Checkpoint(out / "checkpoint.pt", network, average, optimiser)
+    saved = {"step": 0, "spent_s": 0.0, "mean_loss": math.nan} | checkpoint.load()
+    step, spent_s, mean_loss = saved["step"], saved["spent_s"], saved["mean_loss"]
+    if step:
         print(f"going on from step {step}", flush=True)
 
     started_s = time.monotonic() - spent_s
@@ -118,12 +115,7 @@ def train_audio(
             save_file(average.state_dict(), out / "audio.safetensors.part")
             (out / "audio.safetensors.part").replace(out / "audio.safetensors")
             spent_s = time.monotonic() - started_s
-            states = {"network": network.state_dict(), "average": average.state_dict()}
-            counts = {"step": step, "spent_s": spent_s, "mean_loss": mean_loss}
-            torch.save(
-                {**states, **counts, "optimiser": optimiser.state_dict()}, checkpoint.with_suffix(".part")
-            )
-            checkpoint.with_suffix(".part").replace(checkpoint)
+            checkpoint.save(step, spent_s=spent_s, mean_loss=mean_loss)
             evaluate_at_s += 60 * _EVALUATE_EVERY_MINUTES
 
 

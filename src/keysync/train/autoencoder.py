@@ -17,6 +17,7 @@ from torch import Tensor
 from keysync.diffusion.autoencoder import Surroundings
 from keysync.diffusion.compact_autoencoder import CompactAutoencoder, lay_over
 from keysync.train.dataset import PreparedClip, recolour
+from keysync.train.run import Checkpoint
 
 
 def fit_components(autoencoder: CompactAutoencoder, clips: list[PreparedClip], seed: int) -> None:
@@ -128,14 +129,9 @@ def train_decoder(
     parameters = [p for p in autoencoder.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, rate, betas=(0.9, 0.99), weight_decay=1e-3)
     average = deepcopy(autoencoder).eval()
-    step, saved, curve = 0, out / "checkpoint.pt", out / "curve.csv"
-    if saved.exists():
-        state = torch.load(saved, weights_only=True)
-        autoencoder.load_state_dict(state["network"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        step = state["step"]
-    else:
+    checkpoint, curve = Checkpoint(out / "checkpoint.pt", autoencoder, average, optimiser), out / "curve.csv"
+    step = checkpoint.load().get("step", 0)
+    if step == 0:
         start = psnr(autoencoder, held_out, linear=True)
         curve.write_text("step,seconds,psnr,mouth_psnr,sharpness\n0,0,{:.2f},{:.2f},{:.2f}\n".format(*start))
     begin = last = time.monotonic()
@@ -169,14 +165,7 @@ def train_decoder(
         with torch.no_grad():
             torch._foreach_lerp_(list(average.parameters()), list(autoencoder.parameters()), 1 - keep)
         if time.monotonic() - last > evaluate_every_s or step == steps:
-            state = {
-                "network": autoencoder.state_dict(),
-                "average": average.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "step": step,
-            }
-            torch.save(state, saved.with_suffix(".partial"))
-            saved.with_suffix(".partial").replace(saved)
+            checkpoint.save(step)
             with curve.open("a", newline="") as file:
                 scores = (round(v, 2) for v in psnr(average, held_out))
                 csv.writer(file).writerow([step, round(time.monotonic() - begin), *scores])

@@ -17,14 +17,14 @@ from keysync.audio.compact import CompactAudioConfig, CompactAudioEncoder
 from keysync.checkpoints import hash_file
 from keysync.diffusion.compact_autoencoder import CompactAutoencoder, CompactAutoencoderConfig
 from keysync.diffusion.compact_unet import CompactUNet, CompactUNetConfig
-from keysync.errors import ConfigError
 from keysync.face.crop import Framing
 from keysync.face.track import face_tracker
 from keysync.generate.layout import Layout
 from keysync.train.autoencoder import fit_components, train_decoder
 from keysync.train.dataset import CROP, load_clips, prepare_folder
 from keysync.train.judge import train_judge
-from keysync.train.loop import AUDIO_GUIDANCE, PURE_SIGMA, TrainConfig, train_stage
+from keysync.train.loop import AUDIO_GUIDANCE, PURE_SIGMA, RHO, SIGMA_MIN, STEPS, TrainConfig, train_stage
+from keysync.train.run import keep_plan
 from keysync.weightfile import load_into
 
 log = logging.getLogger(__name__)
@@ -32,9 +32,9 @@ JUDGE_STEPS = 400
 HELD_OUT = 12  # prepared clips, the last ones, that no network learns from
 SAMPLING = {
     "sigma_max": PURE_SIGMA,
-    "sigma_min": 0.05,
-    "rho": 3.0,
-    "steps": 2,
+    "sigma_min": SIGMA_MIN,
+    "rho": RHO,
+    "steps": STEPS,
     "audio_guidance": AUDIO_GUIDANCE,
     "rows": 2,
 }
@@ -66,12 +66,7 @@ def train_compact(out: Path, plan: Plan, say: Callable[[str], None] = log.info) 
     from keysync.synthetic.make import make_clips, plan_clips
     from keysync.train.audio import train_audio
 
-    out.mkdir(parents=True, exist_ok=True)
-    record = out / "plan.json"
-    if record.exists() and json.loads(record.read_text()) != asdict(plan):
-        raise ConfigError(f"{out}: holds another plan's work ({record.name} differs); choose another folder")
-    record.write_text(json.dumps(asdict(plan), indent=1) + "\n")
-
+    keep_plan(out, asdict(plan))
     say(f"1/6 draw {plan.clips} clips of {plan.seconds} s")
     plans = plan_clips(plan.clips, plan.seed, split="train", seconds=plan.seconds)
     for count, _ in enumerate(make_clips(plans, out / "clips", plan.jobs), start=1):
@@ -143,7 +138,8 @@ def train_network(out: Path, stage: str, plan: Plan) -> None:
             stage="interpolation", steps=plan.interpolation_steps, frames_per_step=28, rate=5e-4,
             audio_rate=5e-4, seed=plan.seed + 1,
         )  # fmt: skip
-    judge, _ = train_judge(autoencoder, clips[:-HELD_OUT], JUDGE_STEPS, plan.seed)
+    judge, r = train_judge(autoencoder, clips[:-HELD_OUT], JUDGE_STEPS, plan.seed)
+    log.info("the judge of lips reads their gap with r %.2f", r)
     average = train_stage(
         network, autoencoder, clips[:-HELD_OUT], clips[-HELD_OUT:], out / stage, config, judge,
         keyframes=keyframes,

@@ -23,7 +23,7 @@ _BATCH, _RATE = 48, 2e-3
 class Judge(nn.Module):
     """Latents of single frames to (gap, width), each over its scale."""
 
-    def __init__(self, channels: int, width: int = 64) -> None:
+    def __init__(self, channels: int, cells: int, width: int = 64) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(channels, width, 3, padding=1),
@@ -33,7 +33,7 @@ class Judge(nn.Module):
             nn.Conv2d(width, width, 3, padding=1, stride=2),
             nn.SiLU(),
             nn.Flatten(),
-            nn.LazyLinear(64),
+            nn.Linear(width * (-(-cells // 4)) ** 2, 64),
             nn.SiLU(),
             nn.Linear(64, 2),
         )
@@ -52,17 +52,15 @@ def train_judge(
     Faces differ in how open a closed mouth looks, so a part of the error is none of the judge's.
     """
     torch.manual_seed(seed)
-    judge = Judge(autoencoder.channels)
+    judge = Judge(autoencoder.channels, clips[0].masks.shape[1])
+    optimiser = torch.optim.AdamW(judge.parameters(), _RATE, weight_decay=0.02)
     read, true = [], []
-    optimiser: torch.optim.AdamW | None = None
     for step in range(steps):
         batch = Batches(clips, autoencoder, np.random.default_rng([seed, step])).draw(
             _BATCH, 1, windows=False
         )
         wanted = batch.lips[:, 0] / torch.tensor(SCALES)
         told = judge(batch.target[:, 0] + 0.1 * torch.randn(batch.target[:, 0].shape))
-        if optimiser is None:  # the lazy layer has its size now
-            optimiser = torch.optim.AdamW(judge.parameters(), _RATE, weight_decay=0.02)
         for group in optimiser.param_groups:
             group["lr"] = _RATE * min(1.0, (step + 1) / 30) * (1 - 0.97 * step / steps)
         loss = F.smooth_l1_loss(told, wanted)

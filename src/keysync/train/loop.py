@@ -6,7 +6,7 @@ import csv
 import math
 import time
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,13 +20,16 @@ from keysync.diffusion.compact_unet import CompactUNet
 from keysync.diffusion.condition import Condition
 from keysync.diffusion.denoiser import Denoiser
 from keysync.diffusion.guidance import SplitGuidance
+from keysync.diffusion.schedule import power_sigmas
 from keysync.errors import ConfigError
 from keysync.train.dataset import Batch, Batches, PreparedClip
 from keysync.train.judge import Judge
+from keysync.train.run import Checkpoint
 from keysync.train.show import plot_curve, write_strip
 
 PURE_SIGMA = 20.0  # where sampling starts: nothing of the picture is left
 AUDIO_GUIDANCE = 1.75  # with which the compact model samples
+SIGMA_MIN, RHO, STEPS = 0.05, 3.0, 2  # the rest of its schedule, see ``power_sigmas``
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,26 +130,8 @@ def train_stage(
     autoencoder.eval().requires_grad_(False)
     average = deepcopy(network).eval().requires_grad_(False)
     optimiser = torch.optim.AdamW(_groups(network, config), betas=(0.9, 0.99))
-    step = 0
-    saved = out / "checkpoint.pt"
-    if saved.exists():
-        state = torch.load(saved, weights_only=True)
-        network.load_state_dict(state["network"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        step = state["step"]
-
-    def save() -> None:
-        state = {
-            "network": network.state_dict(),
-            "average": average.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "step": step,
-            "config": asdict(config),
-        }
-        torch.save(state, saved.with_suffix(".partial"))
-        saved.with_suffix(".partial").replace(saved)
-
+    checkpoint = Checkpoint(out / "checkpoint.pt", network, average, optimiser)
+    step = checkpoint.load().get("step", 0)
     curve = out / "curve.csv"
     if not curve.exists():
         curve.write_text("step,seconds,latent,pixel,lips,held_out,held_out_lips\n")
@@ -183,7 +168,7 @@ def train_stage(
         running = running.lerp(losses.detach(), max(0.02, 1 / step))
         if time.monotonic() - last_save > save_every_s or step == last_step:
             unseen = _held_out_loss(averaged, autoencoder, held_out, config, judge)
-            save()
+            checkpoint.save(step)
             with curve.open("a", newline="") as file:
                 figures = (round(float(v), 4) for v in (*running, *unseen))
                 row = [step, round(time.monotonic() - begin), *figures]
@@ -194,7 +179,8 @@ def train_stage(
                     max(1, 12 // frames), frames, windows=windows
                 )
                 guided = SplitGuidance(audio=AUDIO_GUIDANCE, reference=1.0).wrap(averaged, seen.told)
-                write_strip(out / "strip.png", guided, PURE_SIGMA, autoencoder, seen)
+                sigmas = power_sigmas(STEPS, PURE_SIGMA, SIGMA_MIN, RHO)
+                write_strip(out / "strip.png", guided, sigmas, autoencoder, seen)
             last_save = time.monotonic()
     return average
 

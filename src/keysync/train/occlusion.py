@@ -24,6 +24,7 @@ from keysync.mask.segmenter import SIDE, Segmenter, SegmenterConfig
 from keysync.train.compact import save_half
 from keysync.train.occlusion_faces import SCENES, load_faces, make_faces
 from keysync.train.occlusion_scenes import Example, Examples, draw_props
+from keysync.train.run import Checkpoint, keep_plan
 
 log = logging.getLogger(__name__)
 HELD_OUT = 32  # people, the last ones, that the network does not learn from
@@ -81,11 +82,7 @@ def train_occlusion(out: Path, plan: OcclusionPlan, say: Callable[[str], None] =
     Returns:
         ``out / "occlusion"``, a folder with ``model.json`` and the weights.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    record = out / "plan.json"
-    if record.exists() and json.loads(record.read_text()) != asdict(plan):
-        raise ConfigError(f"{out}: holds another plan's work ({record.name} differs); choose another folder")
-    record.write_text(json.dumps(asdict(plan), indent=1) + "\n")
+    keep_plan(out, asdict(plan))
     say(f"1/3 draw {plan.people} people")
     for count, _ in enumerate(make_faces(plan.people, plan.seed, out / "faces", plan.jobs), start=1):
         if count % 50 == 0:
@@ -172,13 +169,8 @@ def _train(
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = deepcopy(network).eval().requires_grad_(False)
     optimiser = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=0.01)
-    step, saved, curve = 0, out / "checkpoint.pt", out / "curve.csv"
-    if saved.exists():
-        state = torch.load(saved, weights_only=True)
-        network.load_state_dict(state["network"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        step = state["step"]
+    checkpoint, curve = Checkpoint(out / "checkpoint.pt", network, average, optimiser), out / "curve.csv"
+    step = checkpoint.load().get("step", 0)
     if not curve.exists():
         curve.write_text("step,seconds,loss,iou,recall,false_alarm\n")
     begin, running = time.monotonic(), math.nan
@@ -202,12 +194,7 @@ def _train(
         running = now if math.isnan(running) else 0.98 * running + 0.02 * now
         if step % judge_every == 0 or step == plan.steps:
             found = scores(average, held)
-            state = {
-                "network": network.state_dict(), "average": average.state_dict(),
-                "optimiser": optimiser.state_dict(), "step": step,
-            }  # fmt: skip
-            torch.save(state, saved.with_suffix(".partial"))
-            saved.with_suffix(".partial").replace(saved)
+            checkpoint.save(step)
             row = [step, round(time.monotonic() - begin), *(round(v, 4) for v in (running, *found.values()))]
             with curve.open("a", newline="") as file:
                 csv.writer(file).writerow(row)

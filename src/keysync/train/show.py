@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 import torch
 from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
 
 from keysync.diffusion.autoencoder import Surroundings
 from keysync.diffusion.compact_autoencoder import CompactAutoencoder, lay_over
 from keysync.diffusion.sampler import Denoise, euler
-from keysync.diffusion.schedule import power_sigmas
 from keysync.train.dataset import Batch
 
 
@@ -35,15 +36,15 @@ def plot_curve(curve: Path) -> None:
 
 @torch.no_grad()
 def write_strip(
-    path: Path, denoise: Denoise, sigma_max: float, autoencoder: CompactAutoencoder, batch: Batch
+    path: Path, denoise: Denoise, sigmas: Float[Tensor, " n"], autoencoder: CompactAutoencoder, batch: Batch
 ) -> None:
-    """Sample ``batch`` in two steps; write its true frames, and below them the painted ones, as PNG.
+    """Sample ``batch``; write its true frames, and below them the painted ones, as PNG.
 
     Args:
         denoise: guided, told about ``batch``.
     """
     noise = torch.randn(batch.target.shape, generator=torch.Generator().manual_seed(7))
-    latents = euler(denoise, noise, power_sigmas(2, sigma_max, 0.05, 3.0)).flatten(0, 1)
+    latents = euler(denoise, noise, sigmas).flatten(0, 1)
     true = batch.pictures.flatten(0, 1)
     mask = torch.nn.functional.interpolate(batch.told.mask.flatten(0, 1), size=true.shape[-2:])
     reference = autoencoder.decode_linear(batch.identity.flatten(0, 1))

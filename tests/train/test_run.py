@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from keysync.errors import ConfigError
+from keysync.train.run import Checkpoint, keep_plan
+
+
+def _checkpoint(path: Path) -> Checkpoint:
+    network = nn.Linear(2, 2)
+    return Checkpoint(path, network, nn.Linear(2, 2), torch.optim.AdamW(network.parameters()))
+
+
+def test_a_run_goes_on_with_all_that_it_had(tmp_path: Path) -> None:
+    before, after = (_checkpoint(tmp_path / "checkpoint.pt") for _ in range(2))
+    assert before.load() == {}
+    before.network(torch.ones(2)).sum().backward()
+    before.optimiser.step()
+    before.save(7, mean_loss=0.5)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+    assert after.load() == {"step": 7, "mean_loss": 0.5}
+    for ours, theirs in ((before.network, after.network), (before.average, after.average)):
+        for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+            assert torch.equal(a, b)
+    assert len(after.optimiser.state_dict()["state"]) == 2
+
+
+def test_a_folder_keeps_to_one_plan(tmp_path: Path) -> None:
+    keep_plan(tmp_path / "out", {"seed": 1})
+    keep_plan(tmp_path / "out", {"seed": 1})
+    with pytest.raises(ConfigError, match="another plan"):
+        keep_plan(tmp_path / "out", {"seed": 2})
