@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import sys
 
+EVERY = 48  # frames, wherever many are read in a row
+
 
 def give_back() -> None:
     """Hand pages that hold nothing any more to the system; does nothing where that goes by itself.

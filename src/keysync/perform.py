@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from keysync import memory
 from keysync.cast import Part, Run
 from keysync.clip import Frame
 from keysync.config import SyncConfig
@@ -110,6 +111,8 @@ def _act(
             picture = to_image(_crop(next(frames), run, place, models), device)
             fresh.append(_encode(picture, models, report))
             portrait = picture if place == face else portrait
+            if place % memory.EVERY == 0:
+                memory.give_back()
         assert portrait is not None
         latents = torch.stack(fresh) if carry is None else torch.cat([carry, *(z[None] for z in fresh)])
         places = range(first, first + len(latents))

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
+from keysync import memory
 from keysync.cast import Part, cast, rearranged, speakers
 from keysync.clip import Frame
 from keysync.composite.blend import bounds, keep_texture, match_colour, paste_mask
@@ -34,14 +35,12 @@ from keysync.mask.region import lower_face_box, to_latent
 from keysync.media.read import probe, read_frames, read_speech
 from keysync.media.replay import Replay
 from keysync.media.write import VideoWriter, require_space
-from keysync.memory import give_back
 from keysync.models import Models, load_finder
 from keysync.occluders import find_occluders, save_masks
 from keysync.perform import Painted, perform
 from keysync.report import Box, Report
 from keysync.timeline import arrange
 
-_GIVE_BACK_EVERY = 48  # frames
 Picture = UInt8[np.ndarray, "s s 3"]
 Progress = Callable[[str, int, int | None], None]  # step, frames done, frames in all
 
@@ -148,8 +147,8 @@ def sync(
                     original = crop(frame.rgb(), painted.run.to_crop[painted.place], models.image_size)
                 frame, box = _show(frame, painted, original, models, report)
                 boxes += box
-        if number % _GIVE_BACK_EVERY == 0:
-            give_back()
+        if number % memory.EVERY == 0:
+            memory.give_back()
         roles = [part.role for part in parts]
         covers = [role.covers.get(number) for role in roles]
         report.add(frame.time, [role.states[number] for role in roles], boxes, covers)
