@@ -36,13 +36,13 @@ def find_occluders(
     """The survey, with what covers each face of ``people`` filled in.
 
     Args:
-        frames: those that were surveyed.
+        frames: those that were surveyed, and maybe more.
         size: side of the crops that ``seen.to_crop`` leads to, pixels.
         on_progress: told the number of frames done.
     """
     views = [_View(part, size, finder) for part in seen.appearances if part.person in people]
     waiting, active = sorted(views, key=lambda view: view.part.first, reverse=True), list[_View]()
-    for number, frame in enumerate(frames):
+    for number, (_, frame) in enumerate(zip(seen.times, frames, strict=False)):
         while waiting and waiting[-1].part.first == number:
             active.append(waiting.pop())
         if active:

@@ -60,7 +60,7 @@ from keysync.synthetic.speech import RATE_HZ, TEST_VOICES, TRAIN_VOICES, Phone, 
 from keysync.synthetic.surface import Lamp
 from keysync.synthetic.text import sentence
 
-VERSION = 2  # of the generator: the same plan gives the same frames within one version
+VERSION = 3  # of the generator: the same plan gives the same frames within one version
 _SPLITS = ("train", "test")
 _KINDS = ("identity", "voice", "text", "scene", "motion", "occluder")  # append only: places are seeds
 _OVERSAMPLE = 1.25  # samples per pixel along each side: smoother edges for a third more time
