@@ -104,7 +104,7 @@ def tiny(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Models:
     monkeypatch.setattr("keysync.models.face_tracker", StillFace)
     monkeypatch.setattr("keysync.check.face_tracker", StillFace)
     for place in ("keysync.pipeline", "keysync.models"):
-        monkeypatch.setattr(f"{place}.load_finder", lambda *_: None)
+        monkeypatch.setattr(f"{place}.load_occlusion", lambda *_: None)
     return load_models(tiny_folder, "cpu")
 
 

@@ -16,7 +16,7 @@ from keysync.face.survey import Appearance, Survey, survey
 from keysync.mask.occlusion import ByFace, Clean, Judge
 from keysync.mask.segmenter import SIDE
 from keysync.media.read import read_frames
-from keysync.models import Models
+from keysync.models import Models, OcclusionModels
 from keysync.occluders import STRETCH, find_occluders
 from keysync.pipeline import sync_file
 
@@ -39,7 +39,8 @@ def judged(mask: np.ndarray, frames: set[int]) -> Callable[[np.ndarray, Clean], 
 def _run(
     judge: Judge, models: Models, clip: Path, speech: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[list[np.ndarray], list[np.ndarray], object]:
-    monkeypatch.setattr("keysync.pipeline.load_finder", lambda *_: ByFace(judge))
+    looking = OcclusionModels(finder=ByFace(judge))
+    monkeypatch.setattr("keysync.pipeline.load_occlusion", lambda *_: looking)
     report = sync_file(clip, speech, out, models=models, config=LOSSLESS)
     before, after = ([frame.rgb().astype(int) for frame in read_frames(path)] for path in (clip, out))
     return before, after, report

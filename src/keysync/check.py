@@ -133,13 +133,19 @@ def _check(
         # They bring PyTorch, which takes longer to import than all the rest of a check.
         import torch
 
-        from keysync.models import load_finder
-        from keysync.occluders import find_occluders
+        from keysync.models import load_occlusion
+        from keysync.occluders import find_occluders, refine_occluders
 
-        finder = load_finder(config.occlusion, torch.device("cpu"))
-        if finder is not None:
+        looking = load_occlusion(config.occlusion, torch.device("cpu"))
+        if looking is not None:
             again = islice(read_frames(video), 0, None, EVERY)
-            seen = find_occluders(again, seen, whom, finder, model.image_size)
+            seen = find_occluders(again, seen, whom, looking.finder, model.image_size)
+        if looking is not None and looking.follower is not None:
+            again = islice(read_frames(video), 0, None, EVERY)
+            seen = refine_occluders(
+                again, seen, whom, looking.follower, model.image_size,
+                clicks=config.clicks(), on_note=report.note,
+            )  # fmt: skip
     parts = cast(rearranged(seen, line), line, {speech or video: sound}, whom, config, report)
     for number, moment in enumerate(line.times):
         roles = [part.role for part in parts]
