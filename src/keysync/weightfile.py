@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -80,50 +77,3 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> Non
         network = type(module).__name__
         raise CheckpointError(f"{path}: {'; '.join(told)}; use the file that was made for {network}")
     module.load_state_dict(state)
-
-
-def load_folder(
-    kind: Any,
-    folder: Path,
-    device: torch.device | None = None,
-    *,
-    may_lack: Collection[str] = (),
-    exact: bool = False,
-) -> Any:
-    """A network of the transformers library from ``config.json`` and ``model.safetensors``, nothing else.
-
-    Args:
-        kind: the network's class, such as ``transformers.HubertModel``.
-        may_lack: weights that the file need not hold.
-        exact: refuse weights that the network does not know.
-    Raises:
-        CheckpointError: no such folder, no safetensors in it, or its weights are not this network's.
-    """
-    from transformers import logging
-
-    if not folder.is_dir():  # transformers would take the name for one to download
-        raise CheckpointError(f"{folder}: no such folder; give one with config.json and model.safetensors")
-    logging.set_verbosity_error()  # what it warns of, we check
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model, report = kind.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
-            )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).splitlines() or ["no reason given"])[0]
-        raise CheckpointError(
-            f"{folder}: not a {kind.__name__} folder with safetensors weights ({reason}); "
-            "pickled ones are never opened, convert those with `keysync models convert`"
-        ) from error
-    faults = {"missing": sorted(set(report["missing_keys"]) - set(may_lack))}
-    if exact:
-        faults["unknown"] = sorted(report["unexpected_keys"])
-    for kind_of_fault, names in faults.items():
-        if names:
-            told = ", ".join(names[:3])
-            raise CheckpointError(
-                f"{folder}: {len(names)} weights of {kind.__name__} are {kind_of_fault} ({told})"
-            )
-    return model.to(device).eval().requires_grad_(False)

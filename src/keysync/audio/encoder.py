@@ -6,6 +6,7 @@ transformers library's; their weights are opened from a local folder and never l
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from keysync.weightfile import load_folder
+from keysync.errors import CheckpointError
 
 if TYPE_CHECKING:
     from transformers import HubertModel, WavLMModel
@@ -66,7 +67,7 @@ class HubertEncoder:
         """
         from transformers import HubertModel
 
-        return cls(load_folder(HubertModel, folder, device, may_lack=_UNUSED))
+        return cls(_open(HubertModel, folder, device))
 
     def __call__(
         self, samples: Float[Tensor, " n"], mean: float = 0.0, variance: float = 1.0
@@ -93,7 +94,7 @@ class WavLMEncoder:
         """
         from transformers import WavLMModel
 
-        return cls(load_folder(WavLMModel, folder, device, may_lack=_UNUSED))
+        return cls(_open(WavLMModel, folder, device))
 
     def __call__(self, samples: Float[Tensor, " n"]) -> Float[Tensor, "tokens dim"]:
         """Tokens of ``samples``."""
@@ -111,3 +112,26 @@ def _last_layer(model: Any, samples: Float[Tensor, " n"]) -> Float[Tensor, "toke
     padded = F.pad(samples, (0, tokens * HOP + _TAIL - len(samples)))
     heard: Tensor = model(padded[None].to(model.device, model.dtype)).last_hidden_state[0]
     return heard
+
+
+def _open(kind: Any, folder: Path, device: torch.device | None) -> Any:
+    """Load a transformers model strictly, from this folder alone."""
+    if not folder.is_dir():  # transformers would take the name for one to download
+        raise CheckpointError(f"{folder}: no such folder; give one with config.json and model.safetensors")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it warns of, we check
+            model, report = kind.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = (str(error).splitlines() or ["no reason given"])[0]
+        raise CheckpointError(
+            f"{folder}: not a {kind.__name__} folder with safetensors weights ({reason}); "
+            "convert pickled weights with `keysync models convert`"
+        ) from error
+    missing = sorted(set(report["missing_keys"]) - _UNUSED)
+    if missing:
+        told = ", ".join(missing[:3])
+        raise CheckpointError(f"{folder}: {len(missing)} weights of {kind.__name__} are missing ({told})")
+    return model.to(device).requires_grad_(False)

@@ -23,6 +23,7 @@ from keysync.mask.segmenter import SIDE, Segmenter
 Crops = UInt8[np.ndarray, "n 128 128 3"]
 WideCrops = UInt8[np.ndarray, "n side side 3"]
 Shares = Float32[np.ndarray, "n 128 128"]
+EarlierShares = Float32[np.ndarray, "before 128 128"]
 
 _SAMPLES = 9  # crops of which the clean picture is the median
 _CLEAN = 0.25  # a pixel whose answer is below may be trusted to be face
@@ -152,7 +153,7 @@ class Follower(ABC):
     stretch: int  # most crops at a time
 
     @abstractmethod
-    def take(self, crops: WideCrops, found: Shares, clicks: Sequence[Click] = ()) -> Shares:
+    def take(self, crops: WideCrops, found: Shares, clicks: Sequence[Click] = ()) -> EarlierShares:
         """The next stretch in, the masks of the one before out; none at first.
 
         Args:

@@ -22,9 +22,9 @@ from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor
 
 from keysync.errors import CheckpointError
-from keysync.mask.occlusion import Click, Follower, Shares, WideCrops
+from keysync.mask.occlusion import Click, EarlierShares, Follower, Shares, WideCrops
 from keysync.mask.segmenter import SIDE
-from keysync.weightfile import load_folder
+from keysync.weightfile import load_into, load_safetensors
 
 if TYPE_CHECKING:
     from transformers import Sam2VideoModel
@@ -35,7 +35,7 @@ Spot = Bool[np.ndarray, "128 128"]
 MAX_BYTES = 2**30  # of weights; the largest official size has 0.9e9
 _SIZES = range(128, 2049)  # pixels a side that a network may ask for
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which all official weights expect
-_REMEMBERED = 15  # frames: SAM 2 looks at the masks of 6 and at the pointers of 15, beside the prompt
+_REMEMBERED = 15  # frames: SAM 2 looks at the masks of 6 and the pointers of 15, and at the prompt
 _MOST = 4  # objects followed at a time; what else was found stays as the finder gave it
 _NEW = 8  # objects begun in a stretch, at most
 _GONE = 25  # frames in a row without it: then an object is no longer looked for
@@ -58,8 +58,7 @@ def open_sam2(folder: Path, device: torch.device) -> Sam2VideoModel:
                 f"{path}: not there; 'keysync models fetch sam2' gets it, or put the folder of a "
                 f"Sam2VideoModel at {folder}"
             )
-    if weights.stat().st_size > MAX_BYTES:
-        raise CheckpointError(f"{weights}: {weights.stat().st_size} bytes, more than any SAM 2; replace it")
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import Sam2VideoConfig, Sam2VideoModel
 
     try:
@@ -67,17 +66,28 @@ def open_sam2(folder: Path, device: torch.device) -> Sam2VideoModel:
         kind, size = given["model_type"], given.get("image_size", 1024)
         if kind != "sam2_video" or not isinstance(size, int) or size not in _SIZES:
             raise ValueError(f"model_type is {kind!r}, image_size {size!r}")
-        # Measured before anything is laid out in memory: a file may ask for more than there is.
+        settings = Sam2VideoConfig.from_dict(given)
+        # Measured before it is laid out in memory: a description may ask for more than there is.
         with torch.device("meta"):
-            blank = Sam2VideoModel(Sam2VideoConfig.from_dict(given))
+            blank = Sam2VideoModel(settings)
         if 4 * sum(weight.numel() for weight in blank.parameters()) > MAX_BYTES:
             raise ValueError("its network is larger than any SAM 2")
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        RuntimeError,
+        StrictDataclassError,
+    ) as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
         raise CheckpointError(
             f"{config}: not a SAM 2 for video ({reason}); 'keysync models fetch sam2' gets one"
         ) from error
-    return load_folder(Sam2VideoModel, folder, device, exact=True)
+    network = Sam2VideoModel(settings)
+    load_into(network, load_safetensors(weights, limit_bytes=MAX_BYTES), weights)
+    return network.to(device).eval().requires_grad_(False)
 
 
 class Prompt(NamedTuple):
@@ -109,7 +119,7 @@ class Sam2Follower(Follower):
         self._masks: Shares = np.empty((0, SIDE, SIDE), np.float32)  # of all objects together
         self._living: list[_Object] = []
 
-    def take(self, crops: WideCrops, found: Shares, clicks: Sequence[Click] = ()) -> Shares:
+    def take(self, crops: WideCrops, found: Shares, clicks: Sequence[Click] = ()) -> EarlierShares:
         """See ``Follower``."""
         held = len(self._crops)
         self._crops = np.concatenate([self._crops, crops])
@@ -144,9 +154,10 @@ class Sam2Follower(Follower):
             pixels = self._pixels(place)
             going = []
             for one in objects:
-                mask, others = one.look(self._first + place, pixels, reverse=reverse), self._masks[place]
-                self._masks[place] = np.maximum(others, mask)
-                if one.missing <= _GONE and _inside(mask > 0.5, others > 0.5) < _SAME:
+                mask = one.look(self._first + place, pixels, reverse=reverse)
+                known = _inside(mask > 0.5, self._masks[place] > 0.5) >= _SAME
+                self._masks[place] = np.maximum(self._masks[place], mask)
+                if one.missing <= _GONE and not known:
                     going.append(one)
             objects = going
         return objects
@@ -217,7 +228,10 @@ class _Object:
         self._network = network
         self.missing = 0  # frames in a row without it
         self._session = session = Sam2VideoInferenceSession(
-            inference_device=device, inference_state_device=device, video_storage_device=device
+            inference_device=device,
+            inference_state_device=device,
+            video_storage_device=device,
+            dtype=network.dtype,
         )
         session.cache = cache
         index, size = session.obj_id_to_idx(1), pixels.shape[-1]
@@ -254,7 +268,7 @@ class _Object:
             tracked.clear()
         for outputs in session.output_dict_per_obj.values():
             later = outputs["non_cond_frame_outputs"]
-            for old in [known for known in later if abs(known - number) > _REMEMBERED]:
+            for old in [known for known in later if abs(known - number) >= _REMEMBERED]:
                 del later[old]
             for output in (*later.values(), *outputs["cond_frame_outputs"].values()):
                 output.pop("high_res_masks", None)
