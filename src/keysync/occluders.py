@@ -207,8 +207,8 @@ class _Followed(_View):
         self._follower = follower
         self._clicks: list[Click] = []
 
-    def click(self, number: int, x: float, y: float) -> bool:
-        """Take a point of frame ``number`` for an occluder's; False if the crop does not show it then."""
+    def click(self, number: int, x: int, y: int) -> bool:
+        """Take a pixel of frame ``number`` for an occluder's; False if the crop does not show it then."""
         place = number - self.part.first
         if not 0 <= place < len(self.part):
             return False
