@@ -134,17 +134,21 @@ def test_what_is_first_found_in_a_stretch_is_followed_back_into_the_one_before()
 def test_an_object_that_comes_back_soon_is_the_same_and_later_a_new_one() -> None:
     seer, found = Seer(), nothing()
     found[(5, *CRUDE)] = found[(60, *CRUDE)] = 1
-    there = [*range(3, 10), *range(20, 28), *range(58, 62)]  # away for 10 frames, then for 30
+    there = [*range(3, 15), *range(25, 29), *range(58, 62)]  # away for 10 frames, then for 29
     masks = all_of(Sam2Follower(seer), (film(cup=dict.fromkeys(there, AREA)), found))
     assert shown(masks) == there
     assert len(seer.prompts) == 2
 
 
-def test_an_object_is_looked_for_no_longer_than_it_may_be_away() -> None:
+@pytest.mark.parametrize(("there", "looked_for"), [(1, 1), (9, 9), (60, sam2._GONE)])
+def test_a_lost_object_is_looked_for_as_long_as_it_was_there_but_not_for_ever(
+    there: int, looked_for: int
+) -> None:
     seer, found = Seer(), nothing()
     found[(0, *CRUDE)] = 1
-    all_of(Sam2Follower(seer), (film(cup={0: AREA}), found), (film(), nothing()))
-    assert max(number for number, _ in seer.calls) == sam2._GONE + 1
+    cups = film(cup=dict.fromkeys(range(there), AREA))
+    all_of(Sam2Follower(seer), (cups, found), (film(), nothing()), (film(), nothing()))
+    assert max(number for number, _ in seer.calls) == there + looked_for
 
 
 def test_two_things_are_two_objects() -> None:

@@ -38,7 +38,7 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which
 _REMEMBERED = 15  # frames: SAM 2 looks at the masks of 6 and the pointers of 15, and at the prompt
 _MOST = 4  # objects followed at a time; what else was found stays as the finder gave it
 _NEW = 8  # objects begun in a stretch, at most
-_GONE = 25  # frames in a row without it: then an object is no longer looked for
+_GONE = 25  # frames in a row: so long an object is looked for, but no longer than it was there
 _SMALLEST = 64  # pixels of a crop of 128: a smaller spot is no prompt
 _EXPLAINED = 0.5  # share of a spot that objects must cover
 _SAME = 0.8  # share of an object inside others: then it is one of them
@@ -157,7 +157,7 @@ class Sam2Follower(Follower):
                 mask = one.look(self._first + place, pixels, reverse=reverse)
                 known = _inside(mask > 0.5, self._masks[place] > 0.5) >= _SAME
                 self._masks[place] = np.maximum(self._masks[place], mask)
-                if one.missing <= _GONE and not known:
+                if one.missing <= min(_GONE, one.seen) and not known:
                     going.append(one)
             objects = going
         return objects
@@ -226,7 +226,7 @@ class _Object:
 
         device = network.device
         self._network = network
-        self.missing = 0  # frames in a row without it
+        self.seen = self.missing = 0  # frames with it; frames in a row without it
         self._session = session = Sam2VideoInferenceSession(
             inference_device=device,
             inference_state_device=device,
@@ -257,7 +257,9 @@ class _Object:
             shares = answer.pred_masks[0, 0].float().sigmoid().cpu().numpy()
             how = cv2.INTER_LINEAR if len(shares) < SIDE else cv2.INTER_AREA
             mask = cv2.resize(shares, (SIDE, SIDE), interpolation=how)
-        self.missing = 0 if (mask > 0.5).any() else self.missing + 1
+        there = bool((mask > 0.5).any())
+        self.seen += there
+        self.missing = 0 if there else self.missing + 1
         return mask
 
     def _forget(self, number: int) -> None:
