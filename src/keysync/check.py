@@ -129,6 +129,7 @@ def _check(
     config_length = config.length if speech else "video"
     line = arrange(seen.times, sound.duration_s, config_length, config.extend, seen.shots[-1])
     whom = speakers(seen, speech or video, {}, info, config, report)
+    refining = 0.0
     if config.occlusion != "off":
         # They bring PyTorch, which takes longer to import than all the rest of a check.
         import torch
@@ -141,11 +142,12 @@ def _check(
             again = islice(read_frames(video), 0, None, EVERY)
             seen = find_occluders(again, seen, whom, looking.finder, model.image_size)
         if looking is not None and looking.follower is not None:
-            again = islice(read_frames(video), 0, None, EVERY)
+            again, begin = islice(read_frames(video), 0, None, EVERY), time.perf_counter()
             seen = refine_occluders(
                 again, seen, whom, looking.follower, model.image_size,
                 clicks=config.clicks(), on_note=report.note,
             )  # fmt: skip
+            refining = time.perf_counter() - begin
     parts = cast(rearranged(seen, line), line, {speech or video: sound}, whom, config, report)
     for number, moment in enumerate(line.times):
         roles = [part.role for part in parts]
@@ -153,7 +155,7 @@ def _check(
         report.add(moment, [role.states[number] for role in roles], [], covers)
     painted = EVERY * sum(len(run) for part in parts for run in part.role.runs)
     per_look = float(np.median(np.diff(moments)))  # the first ones take longer: everything is cold
-    seconds = per_look * (EVERY * len(seen.times) + PAINT_TO_LOOK * painted)
+    seconds = per_look * (EVERY * len(seen.times) + PAINT_TO_LOOK * painted) + EVERY * refining
     return Check(
         report,
         seen,

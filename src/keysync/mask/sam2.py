@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor
 
+from keysync.diffusion.half import fast_on
 from keysync.errors import CheckpointError
 from keysync.mask.occlusion import Click, EarlierShares, Follower, Shares, WideCrops
 from keysync.mask.segmenter import SIDE
@@ -250,7 +251,10 @@ class _Object:
 
     def look(self, number: int, pixels: Float[Tensor, "3 s s"], *, reverse: bool = False) -> Mask:
         """Where it is in the next frame; with ``reverse``, in the one before. Nowhere, if SAM 2 says so."""
-        answer = self._network(self._session, frame_idx=number, frame=pixels, reverse=reverse)
+        # In half the digits, as its authors run it, where that is faster: 2.5 s instead of 5.8 on one core.
+        device = pixels.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=fast_on(device)):
+            answer = self._network(self._session, frame_idx=number, frame=pixels, reverse=reverse)
         self._forget(number)
         mask = np.zeros((SIDE, SIDE), np.float32)
         if answer.object_score_logits.item() >= 0:
