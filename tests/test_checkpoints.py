@@ -227,7 +227,9 @@ def test_the_users_own_sam2_comes_first(tmp_path: Path, monkeypatch: pytest.Monk
     own = tmp_path / "mine" / "sam2"
     own.mkdir(parents=True)
     (own / "model.safetensors").write_bytes(b"larger weights")
+    assert sam2_folder() == tmp_path / "cache" / "models" / "sam2"  # not of two halves
+    (own / "config.json").write_bytes(SAM2["config.json"])
     assert sam2_folder() == own
     config, weights = installed_sam2()
-    assert config.path is None
+    assert (config.path, config.licence) == (own / "config.json", "Apache-2.0")
     assert (weights.path, weights.size, weights.licence) == (own / "model.safetensors", 14, "your own")

@@ -136,8 +136,7 @@ def test_sam2_follows_what_auto_finds_and_auto_stays_without_it() -> None:
 def test_sam2_without_weights_names_the_command_and_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("KEYSYNC_MODELS", str(tmp_path))
-    (tmp_path / "sam2").mkdir()
+    monkeypatch.setattr("keysync.models.sam2_folder", lambda: tmp_path / "sam2")
     with pytest.raises(ConfigError, match=rf"'keysync models fetch sam2' .* at {tmp_path}/sam2$") as caught:
         load_occlusion("sam2", CPU)
     assert "\n" not in str(caught.value)

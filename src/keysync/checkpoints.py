@@ -137,12 +137,14 @@ def model_file(name: str, *, path: Path | None = None) -> Path:
 
 
 def sam2_folder() -> Path:
-    """Where SAM 2 is or would be fetched to: ``$KEYSYNC_MODELS/sam2`` if that exists, else in the cache.
+    """Where SAM 2 is or would be fetched to: ``$KEYSYNC_MODELS/sam2`` if its files are there, else the cache.
 
     Any size of it may lie there; what it is, is checked when it is opened.
     """
     own = user_folder()
-    return own / "sam2" if own is not None and (own / "sam2").is_dir() else cache_folder() / "sam2"
+    if own is not None and all((own / "sam2" / name).is_file() for name in SAM2):
+        return own / "sam2"
+    return cache_folder() / "sam2"
 
 
 def fetch_sam2() -> Path:

@@ -152,7 +152,7 @@ def load_occlusion(
     hashes = {name: MODELS[name].sha256 for name in (palm, hand)}
     if occlusion == "hands":
         return OcclusionModels(finder=hands, digest=_digest(hashes))
-    sam2 = open_sam2(sam2_folder(), device) if occlusion == "sam2" else None  # first: it may be missing
+    sam2 = open_sam2(sam2_folder(), device) if occlusion == "sam2" else None
     segmenter, known = _segmenter(folder, device)
     hashes |= known
     both = Together(ByFace(FaceOrNot(segmenter, device)), hands)

@@ -219,9 +219,10 @@ def with_sam2(sam2_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("command", ["sync", "check"])
 def test_sam2_without_weights_is_one_line_before_anything_is_looked_at(
     command: str, with_sam2: Path, run: Callable[..., tuple[int, str]], make_clip: MakeClip,
-    make_speech: MakeClip, tmp_path: Path,
+    make_speech: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    (with_sam2 / "model.safetensors").unlink()
+    shutil.rmtree(with_sam2)
+    monkeypatch.setattr("keysync.models.sam2_folder", lambda: with_sam2)
     out = ("-o", tmp_path / "out.mkv") if command == "sync" else ("--sheet", tmp_path / "sheet.png")
     code, printed = run(command, make_clip(3), make_speech(), *out, "--occlusion", "sam2")
     assert code == 2
