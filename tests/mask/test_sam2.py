@@ -34,7 +34,7 @@ class Seer:
     def __init__(self) -> None:
         self.calls: list[tuple[int, bool]] = []
         self.prompts: list[dict[str, object]] = []
-        self.blind_to_points = False
+        self.blind_to_points = self.blind = False
         self._level: dict[int, float] = {}
 
     def __call__(
@@ -45,6 +45,8 @@ class Seer:
         if session.obj_with_new_inputs:  # type: ignore[attr-defined]
             session.obj_with_new_inputs = []  # type: ignore[attr-defined]
             self._level[id(session)] = self._asked(session, frame_idx, grey)
+        if self.blind:
+            grey = grey * 0 - 1
         seen = (grey - self._level[id(session)]).abs() < 20
         score = torch.full((1, 1), 1.0 if seen.any() else -1.0)
         return SimpleNamespace(pred_masks=(seen.float() * 20 - 10)[None, None], object_score_logits=score)
@@ -189,6 +191,15 @@ def test_what_no_object_explains_stays_as_it_was_found() -> None:
     found[5, 10:16, 10:16] = 0.8  # too small for a prompt
     masks = all_of(Sam2Follower(seer), (film(), found))
     assert not seer.calls
+    np.testing.assert_array_equal(masks, found)
+
+
+def test_what_sam_denies_is_asked_about_once_and_stays_as_it_was_found() -> None:
+    seer, found = Seer(), nothing()
+    found[(30, *CRUDE)] = found[(40, *AREA)] = 1
+    seer.blind = True
+    masks = all_of(Sam2Follower(seer), (film(), found))
+    assert len(seer.prompts) == 4  # two frames, each with a box and the spot itself
     np.testing.assert_array_equal(masks, found)
 
 

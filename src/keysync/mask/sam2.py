@@ -131,11 +131,15 @@ class Sam2Follower(Follower):
         for click in clicks:
             point = np.array([[click.x, click.y]]) / self.side
             self._live(self._object(held + click.place, Prompt(point, [1])), held + click.place)
-        for _ in range(_NEW):
-            spot = self._largest(fresh) if len(self._living) < _MOST else None
-            if spot is None:
+        asked: set[int] = (
+            set()
+        )  # each frame is asked about once: what SAM 2 then denies stays as it was found
+        while len(self._living) < _MOST and len(asked) < _NEW:
+            found_at = self._largest(place for place in fresh if place not in asked)
+            if found_at is None:
                 break
-            self._live(self._begin(*spot), spot[0])
+            self._live(self._begin(*found_at), found_at[0])
+            asked.add(found_at[0])
         done = self._answers(range(held))
         self._crops, self._found, self._masks = self._crops[held:], self._found[held:], self._masks[held:]
         self._first += held
