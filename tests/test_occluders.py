@@ -194,7 +194,7 @@ def test_clicks_land_on_every_face_that_shows_the_point_then_and_others_are_told
         "occluder 5,5@2 was left out",
     ]
     assert "no synced face" in notes[0]
-    assert "not that long" in notes[1]
+    assert "no frame is shown then" in notes[1]
 
 
 def test_a_click_on_a_frame_of_the_film_marks_its_object(

@@ -73,7 +73,7 @@ def refine_occluders(
         number = _frame_at(seen.times, time)
         hits = [view.click(number, x, y) for view in views] if number is not None else []
         if not any(hits) and on_note:
-            fact = "the clip is not that long" if number is None else "no synced face is near that point then"
+            fact = "no frame is shown then" if number is None else "no synced face is near that point then"
             on_note(
                 f"occluder {x},{y}@{float(time):g} was left out: {fact}; 'keysync check --sheet' shows faces"
             )
@@ -167,8 +167,9 @@ class _View(ABC):
         self._crops.append(warp(rgb, self._to_crop(self._place), self._sides[0], self._sides[0]))
         self._place += 1
         if len(self._crops) == self._stretch or self.complete:
-            self._settle(np.stack(self._crops))
+            crops = np.stack(self._crops)
             self._crops.clear()
+            self._settle(crops)
 
     @abstractmethod
     def _settle(self, crops: UInt8[np.ndarray, "n s s 3"]) -> None:

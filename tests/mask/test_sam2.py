@@ -324,6 +324,7 @@ def _configure(folder: Path, **changes: object) -> None:
         ({"image_size": 10**6}, r"image_size 1000000"),
         ({"image_size": "big"}, r"image_size 'big'"),
         ({"memory_attention_feed_forward_hidden_size": 10**8}, "larger than any SAM 2"),
+        ({"image_size": 256}, "its sizes do not fit together"),
         ({"vision_config": 5}, r"config\.json: not a SAM 2 for video"),
         ({"memory_attention_num_layers": 2}, r"model\.safetensors: \d+ missing \(memory_attention"),
         ({"memory_attention_num_layers": 0}, r"model\.safetensors: \d+ unknown \(memory_attention"),
@@ -335,7 +336,7 @@ def test_another_networks_description_is_refused(folder: Path, changes: dict[str
     _fails(folder, fact)
 
 
-@pytest.mark.parametrize("content", ["", "[1]", "{}"])
+@pytest.mark.parametrize("content", ["", "[1]", "{}", "{}" + " " * 2**20])
 def test_a_broken_description_is_one_line(folder: Path, content: str) -> None:
     (folder / "config.json").write_text(content)
     _fails(folder, r"config\.json: not a SAM 2 for video")

@@ -34,6 +34,7 @@ Mask = Float32[np.ndarray, "128 128"]
 Spot = Bool[np.ndarray, "128 128"]
 
 MAX_BYTES = 2**30  # of weights; the largest official size has 0.9e9
+_DESCRIPTION_BYTES = 2**20
 _SIZES = range(128, 2049)  # pixels a side that a network may ask for
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which all official weights expect
 _REMEMBERED = 15  # frames: SAM 2 looks at the masks of 6 and the pointers of 15, and at the prompt
@@ -59,29 +60,26 @@ def open_sam2(folder: Path, device: torch.device) -> Sam2VideoModel:
                 f"{path}: not there; 'keysync models fetch sam2' gets it, or put the folder of a "
                 f"Sam2VideoModel at {folder}"
             )
-    from huggingface_hub.errors import StrictDataclassError
     from transformers import Sam2VideoConfig, Sam2VideoModel
 
     try:
+        if config.stat().st_size > _DESCRIPTION_BYTES:
+            raise ValueError("too long")
         given = json.loads(config.read_bytes())
         kind, size = given["model_type"], given.get("image_size", 1024)
         if kind != "sam2_video" or not isinstance(size, int) or size not in _SIZES:
             raise ValueError(f"model_type is {kind!r}, image_size {size!r}")
         settings = Sam2VideoConfig.from_dict(given)
+        grids = [[size // cell, size // cell] for cell in (4, 8, 16)]
+        vision, prompts = settings.vision_config, settings.prompt_encoder_config
+        if vision.backbone_feature_sizes != grids or prompts.image_size != size:
+            raise ValueError("its sizes do not fit together")
         # Measured before it is laid out in memory: a description may ask for more than there is.
         with torch.device("meta"):
             blank = Sam2VideoModel(settings)
         if 4 * sum(weight.numel() for weight in blank.parameters()) > MAX_BYTES:
             raise ValueError("its network is larger than any SAM 2")
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-        RuntimeError,
-        StrictDataclassError,
-    ) as error:
+    except Exception as error:  # a bad description can fail anywhere inside transformers
         reason = (str(error).splitlines() or ["no reason given"])[0]
         raise CheckpointError(
             f"{config}: not a SAM 2 for video ({reason}); 'keysync models fetch sam2' gets one"
@@ -131,23 +129,22 @@ class Sam2Follower(Follower):
         for click in clicks:
             point = np.array([[click.x, click.y]]) / self.side
             self._live(self._object(held + click.place, Prompt(point, [1])), held + click.place)
-        asked: set[int] = (
-            set()
-        )  # each frame is asked about once: what SAM 2 then denies stays as it was found
+        # Each frame is asked about once: what SAM 2 then denies stays as it was found.
+        asked = set[int]()
         while len(self._living) < _MOST and len(asked) < _NEW:
             found_at = self._largest(place for place in fresh if place not in asked)
             if found_at is None:
                 break
             self._live(self._begin(*found_at), found_at[0])
             asked.add(found_at[0])
-        done = self._answers(range(held))
+        done = self._answers(held)
         self._crops, self._found, self._masks = self._crops[held:], self._found[held:], self._masks[held:]
         self._first += held
         return done
 
     def rest(self) -> Shares:
         """See ``Follower``."""
-        return self._answers(range(len(self._crops)))
+        return self._answers(len(self._crops))
 
     def _follow(
         self, objects: list[_Object], places: Iterable[int], *, reverse: bool = False
@@ -211,10 +208,10 @@ class Sam2Follower(Follower):
         spots = [(place, spot) for place, spot in spots if spot.sum() >= _SMALLEST]
         return max(spots, key=lambda one: self._found[one[0]][one[1]].sum(), default=None)
 
-    def _answers(self, places: range) -> Shares:
-        """The objects, and beside them what the finder found and no object explains."""
-        answers = self._masks[: len(places)].copy()
-        for place in places:
+    def _answers(self, count: int) -> Shares:
+        """Of the first crops: the objects, and beside them what the finder found and no object explains."""
+        answers = self._masks[:count].copy()
+        for place in range(count):
             for spot in self._unexplained(place):
                 near = cv2.dilate(spot.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
                 answers[place][near] = np.maximum(answers[place], self._found[place])[near]
