@@ -25,9 +25,10 @@ import matplotlib
 import numpy as np
 
 from keysync.evaluate import lips
-from keysync.evaluate.drawn import SEED, draw, kept_track
+from keysync.evaluate.drawn import SEED, clips_folder, draw, kept_track
 from keysync.evaluate.measure import Track, crops, picture_scores, track
 from keysync.evaluate.pair import lip_scores, phones_beside
+from keysync.evaluate.pool import pool
 from keysync.evaluate.rows import CROP_SIZE, write_changed
 
 matplotlib.use("Agg")
@@ -106,7 +107,7 @@ def measure(film: Path, new: Path, old: Path, where: Track, source: Track) -> di
 
 def person_scores(new: Path, old: Path) -> dict[tuple[str, str], list[float]]:
     """Of every series and metric watched: one number per step."""
-    where, source = kept_track(new), kept_track(old)
+    where, source = kept_track(new / "clip.mp4"), kept_track(old / "clip.mp4")
     olds = list(crops(old / "clip.mp4", where, CROP_SIZE))
     closed = int(lips.opening(where.landmarks).argmin())
     rest = next(c for index, c in enumerate(crops(new / "clip.mp4", where, CROP_SIZE)) if index == closed)
@@ -142,10 +143,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--out", type=Path, default=Path("docs/degradation.png"))
     options = parser.parse_args()
-    clips = draw(options.people, options.seed, 1)
+    clips = clips_folder(options.seed)
+    with pool(1) as workers:
+        numbers = draw(options.people, options.seed, workers, 1)
     people = [
-        person_scores(clips / f"{2 * person + 1:05d}", clips / f"{2 * person:05d}")
-        for person in range(options.people)
+        person_scores(clips / f"{2 * number + 1:05d}", clips / f"{2 * number:05d}") for number in numbers
     ]
     columns = max(len(series.watched) for series in SERIES)
     figure, axes = pyplot.subplots(len(SERIES), columns, figsize=(2.1 * columns, 12), layout="constrained")

@@ -1,9 +1,11 @@
 from fractions import Fraction
 from itertools import pairwise
 
+import av
 import pytest
 
-from keysync.timeline import TAIL_S, arrange
+from keysync.clip import Frame
+from keysync.timeline import TAIL_S, arrange, needed
 
 RATE = 25
 
@@ -33,6 +35,16 @@ def test_the_length_is_the_one_asked_for(length: str, speech_s: Fraction, frames
     assert line.times == clock(frames)
     assert line.end == Fraction(frames, RATE)
     assert line.order[:50] == list(range(min(50, frames)))
+
+
+@pytest.mark.parametrize("length", ["longest", "video", "audio", "shortest"])
+@pytest.mark.parametrize("speech_s", [Fraction(1), Fraction(51, 50), Fraction(3)])
+def test_frames_that_are_not_needed_change_nothing(length: str, speech_s: Fraction) -> None:
+    frames = [Frame(av.VideoFrame(16, 16, "gray"), time) for time in clock(50)]
+    seen = [frame.time for frame in needed(frames, speech_s, length)]  # type: ignore[arg-type]
+    whole = arrange(clock(50), speech_s, length, "bounce")  # type: ignore[arg-type]
+    assert arrange(seen, speech_s, length, "bounce") == whole  # type: ignore[arg-type]
+    assert len(seen) <= len(whole) + 1
 
 
 @pytest.mark.parametrize("extend", ["freeze", "silence"])

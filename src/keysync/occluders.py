@@ -40,7 +40,7 @@ def find_occluders(
     """The survey, with what covers each face of ``people`` filled in.
 
     Args:
-        frames: those that were surveyed.
+        frames: those that were surveyed, and maybe more.
         size: side of the crops that ``seen.to_crop`` leads to, pixels.
         on_progress: told the number of frames done.
     """
@@ -94,7 +94,7 @@ def _look(
 ) -> Survey:
     """The survey, with the covers of every view filled in."""
     waiting, active = sorted(views, key=lambda view: view.part.first, reverse=True), list[_View]()
-    for number, frame in enumerate(frames):
+    for number, (_, frame) in enumerate(zip(seen.times, frames, strict=False)):
         while waiting and waiting[-1].part.first == number:
             active.append(waiting.pop())
         if active:

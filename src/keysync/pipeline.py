@@ -40,7 +40,7 @@ from keysync.models import Models, load_occlusion
 from keysync.occluders import find_occluders, refine_occluders, save_masks
 from keysync.perform import Painted, perform
 from keysync.report import Box, Report
-from keysync.timeline import arrange
+from keysync.timeline import arrange, needed
 
 Picture = UInt8[np.ndarray, "s s 3"]
 Progress = Callable[[str, int, int | None], None]  # step, frames done, frames in all
@@ -96,17 +96,16 @@ def sync_file(
     def tell(step: str, total: int | None) -> Callable[[int], None]:
         return lambda done: on_progress(step, done, total) if on_progress else None
 
+    heard_s = max(sound.duration_s for sound in sounds.values())
     with report.clock("face"):
         seen = survey(
-            read_frames(video),
+            needed(read_frames(video), heard_s, config.length),
             models.tracker,
             models.framing,
             models.image_size,
             on_progress=tell("look", info.frames),
         )
-    line = arrange(
-        seen.times, max(s.duration_s for s in sounds.values()), config.length, config.extend, seen.shots[-1]
-    )
+    line = arrange(seen.times, heard_s, config.length, config.extend, seen.shots[-1])
     whom = speakers(seen, spoken[0], assigned, info, config, report)
     with report.clock("occlusion"):
         if looking is not None:

@@ -23,7 +23,7 @@ REASONS: dict[State, str] = {
     "profile": "the head is turned too far",
     "too_small": "the face is too small",
     "cut": "the face is seen too shortly",
-    "no_face": "no face",
+    "no_face": "nobody to sync is seen",
 }
 _ORDER: tuple[State, ...] = get_args(State)  # with several people a frame counts as its best one
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from keysync.clip import Frame
 from keysync.config import Extend, Length
 
 ALIKE_S = Fraction(1, 5)  # sound and picture that differ by less are of one length: the picture's
@@ -34,13 +35,23 @@ class Timeline:
         return self.times[0]
 
 
+def needed(frames: Iterable[Frame], speech_s: Fraction, length: Length) -> Iterator[Frame]:
+    """The frames that ``arrange`` asks about: none that a result as long as the speech has no room for."""
+    start: Fraction | None = None
+    for frame in frames:
+        yield frame
+        start = frame.time if start is None else start
+        if length in ("audio", "shortest") and frame.time - start >= speech_s:
+            return
+
+
 def arrange(
     times: Sequence[Fraction], speech_s: Fraction, length: Length, extend: Extend, last_shot: int = 0
 ) -> Timeline:
     """Fit a clip to a speech.
 
     Args:
-        times: of every source frame, seconds; one or more.
+        times: of every source frame, or of those that are ``needed``, seconds; one or more.
         speech_s: length of the speech.
         length: what decides how long the result is; with ``longest``, differences under ``ALIKE_S``
             follow the picture.

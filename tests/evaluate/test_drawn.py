@@ -1,3 +1,5 @@
+from collections.abc import Callable
+from concurrent.futures import Executor
 from pathlib import Path
 
 import pytest
@@ -6,7 +8,14 @@ pytest.importorskip("numba")
 
 from keysync.errors import ConfigError
 from keysync.evaluate import drawn
-from keysync.evaluate.drawn import REFERENCES, Person, clips_folder, evaluate_drawn, evaluate_person
+from keysync.evaluate.drawn import (
+    REFERENCES,
+    Person,
+    clips_folder,
+    draw,
+    evaluate_drawn,
+    evaluate_person,
+)
 from keysync.models import Models
 
 Takes = tuple[Path, Path]
@@ -56,9 +65,40 @@ def test_a_row_that_fails_is_named_and_leaves_the_others(
 
 
 def test_tracks_of_the_takes_are_measured_once(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = drawn.kept_track(person.old)
+    film = person.old / "clip.mp4"
+    first = drawn.kept_track(film)
     monkeypatch.setattr(drawn, "track", lambda _: pytest.fail("measured again"))
-    assert (drawn.kept_track(person.old).landmarks == first.landmarks).all()
+    assert (drawn.kept_track(film).landmarks == first.landmarks).all()
+
+
+def test_reference_films_are_made_once(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    films = [drawn.reference(row, person.old, person.new) for row in REFERENCES]
+    for made in ("write_truth", "write_frozen"):
+        monkeypatch.setattr(drawn, made, lambda *_: pytest.fail("made again"))
+    assert [drawn.reference(row, person.old, person.new) for row in REFERENCES] == films
+
+
+class _Here(Executor):
+    """A pool of no processes."""
+
+    map = staticmethod(map)  # type: ignore[assignment]
+
+
+def _draw(monkeypatch: pytest.MonkeyPatch, people: int, readable: Callable[[int], bool]) -> list[int]:
+    made: list[Path] = []
+    monkeypatch.setattr(drawn, "make_clips", lambda plans, *_: made.extend(plans) or iter(plans))
+    monkeypatch.setattr(drawn, "_readable", lambda old, _: float(readable(int(old.name) // 2)))
+    return draw(people, 7, _Here(), 1)
+
+
+def test_people_whom_the_mesh_cannot_read_are_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KEYSYNC_CACHE", str(tmp_path))
+    assert _draw(monkeypatch, 4, lambda number: number not in (1, 4)) == [0, 2, 3, 5]
+    assert _draw(monkeypatch, 2, lambda number: number not in (1, 4)) == [0, 2]
+    with pytest.raises(ConfigError, match="another seed"):
+        _draw(monkeypatch, 2, lambda _: False)
 
 
 def test_another_seed_or_generator_has_another_folder(monkeypatch: pytest.MonkeyPatch) -> None:

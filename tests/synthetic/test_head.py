@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from keysync.synthetic.articulate import articulate
 from keysync.synthetic.head import (
     draw_shape,
     express,
@@ -15,6 +16,7 @@ from keysync.synthetic.head import (
     seal_lips,
     weight_vector,
 )
+from keysync.synthetic.speech import Phone, Utterance
 
 HEADS = 6
 
@@ -59,6 +61,32 @@ def test_sealed_lips_meet_on_every_head_even_in_a_smile(heads: list[np.ndarray])
     for head in heads:
         for sealed in seal_lips(head, weights, np.ones(2, np.float32)):
             assert abs(lip_gap(express(head, sealed))) < 0.06
+
+
+@pytest.mark.parametrize("name", ["F", "V"])
+def test_in_f_and_v_the_lower_lip_meets_the_upper_incisors(heads: list[np.ndarray], name: str) -> None:
+    model = head_model()
+    phones = (Phone("AA", 0.0, 0.2), Phone(name, 0.2, 0.3), Phone("AA", 0.3, 0.5))
+    sound = (0.1 * np.random.default_rng(0).normal(size=8000)).astype(np.float32)
+    said = articulate(
+        Utterance(sound, 16000, phones), 0.5, np.random.default_rng(0), jaw_gain=1.0, lip_gain=1.0
+    )
+    falls = np.zeros(len(model.neutral), bool)
+    falls[model.expressions["jawOpen"][0]] = True
+    incisors = (model.vertex_part == "teeth") & ~falls & (np.abs(model.neutral[:, 0]) < 0.9)
+    lip = model.neutral[model.landmarks[66]]
+    near = np.linalg.norm(model.neutral - lip, axis=1) < 0.8
+    lower = (model.vertex_part == "face") & near & (model.neutral[:, 1] <= lip[1] + 0.05)
+
+    def distance_cm(head: np.ndarray, moment_s: float) -> float:
+        place = int(np.abs(said.times_s - moment_s).argmin())
+        weights = weight_vector({shape: float(curve[place]) for shape, curve in said.weights.items()})
+        moved = express(head, weights)
+        return float(np.linalg.norm(moved[lower][:, None] - moved[incisors], axis=2).min())
+
+    for head in heads:
+        assert distance_cm(head, 0.25) < 0.2
+        assert distance_cm(head, 0.12) > distance_cm(head, 0.25)
 
 
 def test_an_open_mouth_is_left_as_it_is(heads: list[np.ndarray]) -> None:

@@ -12,8 +12,12 @@ import av
 import numpy as np
 import pytest
 
+from keysync.checkpoints import installed
+from keysync.clip import Frame
 from keysync.errors import ConfigError
-from keysync.synthetic.head import head_model
+from keysync.evaluate.lips import best_lag, correlation, opening
+from keysync.face.track import face_tracker, smooth
+from keysync.synthetic.head import head_model, weight_vector
 from keysync.synthetic.make import ClipPlan, DrawnClip, draw_clip, make_clip, plan_clips, read_mask
 from keysync.synthetic.person import Drawing, Person, draw_person, draw_scene, picture, place_camera, pose
 from keysync.synthetic.rasterise import draw_visible
@@ -86,7 +90,7 @@ def test_sound_frames_and_labels_are_of_one_length() -> None:
 
 def test_every_closure_is_seen_closed_at_any_frame_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     share = np.zeros((384, 384), np.uint8)
-    blank = Drawing(np.zeros((384, 384, 3), np.float32), share, share, np.ones(68, bool))
+    blank = Drawing(np.zeros((384, 384, 3), np.float32), share, share, np.ones(68, bool), 0.0, 0.0)
     monkeypatch.setattr("keysync.synthetic.make.picture", lambda *_: blank)  # labels need no picture
     checked = 0
     for text, fps in ((1, Fraction(25)), (2, Fraction(30000, 1001)), (3, Fraction(12))):
@@ -147,6 +151,54 @@ def test_takes_share_person_scene_and_motion_and_splits_share_nothing() -> None:
     assert third.identity != first.identity
     test = plan_clips(1, seed=1, split="test")[0]
     assert test.rng("identity").random() != first.rng("identity").random()
+
+
+def test_a_room_changes_the_sound_and_nothing_else(clip: DrawnClip) -> None:
+    heard = draw_clip(replace(PLAN, room=1))
+    assert heard.dry16k is not None
+    np.testing.assert_array_equal(heard.dry16k, clip.audio16k)
+    np.testing.assert_array_equal(heard.frames, clip.frames)
+    assert heard.audio16k.shape == clip.audio16k.shape
+    assert not np.array_equal(heard.audio16k, clip.audio16k)
+    assert [plan.room for plan in plan_clips(2, 1, split="train", rooms=True)] == [1_000_000, 1_000_001]
+
+
+def test_a_smile_shows_teeth_and_a_tongue_that_is_put_out_shows(person: Person) -> None:
+    scene = draw_scene(PLAN.rng("scene"))
+    camera = place_camera(scene, person, PLAN.size, "face")
+
+    def shares(**weights: float) -> tuple[float, float]:
+        weight = weight_vector(weights)
+        drawn = picture(person, pose(person, weight, np.zeros(3), np.zeros(3)), scene, camera)
+        return drawn.teeth_share, drawn.tongue_share
+
+    smile = shares(
+        jawOpen=0.15, mouthUpperUp_L=0.6, mouthUpperUp_R=0.6, mouthLowerDown_L=0.4, mouthLowerDown_R=0.4
+    )
+    out = shares(jawOpen=0.5, tongueOut=1.0, tongueUp=0.5)
+    assert smile[0] > 0.3
+    assert out[1] > smile[1]
+    assert all(sum(pair) <= 1 for pair in (smile, out))
+
+
+@pytest.mark.skipif(
+    any(row.path is None for row in installed() if row.name.startswith("face_")),
+    reason="the face models are not on this machine; keysync models fetch",
+)
+def test_the_face_mesh_sees_drawn_faces_and_what_their_lips_do() -> None:
+    for plan in plan_clips(3, 5, split="train", size=(256, 256), seconds=2.0, framing="head"):
+        clip = draw_clip(plan)
+        film = [
+            Frame(av.VideoFrame.from_ndarray(picture, format="rgb24"), Fraction(number, 25))
+            for number, picture in enumerate(clip.frames)
+        ]
+        faces = [face for _, face in smooth(face_tracker().follow(iter(film)))]
+        seen = [number for number, face in enumerate(faces) if face is not None]
+        assert len(seen) > 0.95 * len(film)
+        read = opening(np.stack([face.landmarks for face in faces if face is not None]))
+        drawn = clip.labels.mouth[seen, 0].astype(np.float64)
+        assert correlation(read, drawn) > 0.9
+        assert best_lag(read, drawn, 4) == 0
 
 
 def test_a_plan_without_a_frame_is_refused() -> None:

@@ -4,18 +4,21 @@ Each person is drawn twice with one face, light and head motion and two texts. T
 the second one's speech; the second take (B) is what a perfect method would make. Faces, voices, texts
 and backgrounds are of the test split, which no training sees.
 
-The reference curve is what the face mesh reads off B, not the label: see docs/evaluation.md.
+The reference curve is what the face mesh reads off B, not the label: see docs/evaluation.md. A person whose
+lips the mesh cannot read would tell about the mesh only, so the next one is drawn in their place.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import Executor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+
+import numpy as np
 
 from keysync.checkpoints import cache_folder
 from keysync.config import Length, SyncConfig
@@ -44,6 +47,9 @@ PEOPLE, SEED = 24, 7
 REFERENCES = ("truth", "nothing", "frozen")
 _SIZE, _SECONDS, _FRAMING = (512, 512), 4.0, "head"
 _SILENCE_S = 2.0  # of the silent take: LipLeak counts frames, and half of them tell as much
+_READABLE_R = 0.9  # what the mesh reads of a take's opening with what was drawn
+_TRIED = 4  # people drawn for each one wanted, at most
+_REFERENCE = 1  # counts up when the reference films change
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +78,48 @@ def clips_folder(seed: int) -> Path:
     return cache_folder().parent / "drawn" / key
 
 
-def draw(people: int, seed: int, jobs: int, on_progress: Progress | None = None) -> Path:
-    """Draw the takes that are not in the cache yet; the folder that holds them."""
+def draw(
+    people: int, seed: int, workers: Executor, jobs: int, on_progress: Progress | None = None
+) -> list[int]:
+    """Draw what is not in the cache yet: two takes a person, the reference films, and all their tracks.
+
+    Returns:
+        the numbers of the first ``people`` whose lips the face mesh can read; person k has the clips 2 k
+        and 2 k + 1 of ``clips_folder(seed)``.
+    Raises:
+        ConfigError: the mesh can read too few.
+    """
     folder = clips_folder(seed)
-    plans = plan_clips(
-        2 * people, seed, split="test", takes=2, size=_SIZE, seconds=_SECONDS, framing=_FRAMING
-    )
-    missing = [not (folder / f"{index:05d}").exists() for index in range(len(plans))]
-    if any(missing):
-        for count, _ in enumerate(make_clips(plans, folder, jobs), start=1):
-            if on_progress:
-                on_progress("clips drawn", count, len(plans))
-    return folder
+    readable: list[int] = []
+    stop = 0
+    while len(readable) < people:
+        first, stop = stop, stop + people - len(readable)
+        if stop > _TRIED * people:
+            raise ConfigError(f"seed {seed}: the face mesh can read few of its people; take another seed")
+        plans = plan_clips(
+            2 * stop, seed, split="test", takes=2, size=_SIZE, seconds=_SECONDS, framing=_FRAMING
+        )
+        if not all((folder / f"{index:05d}").exists() for index in range(len(plans))):
+            for count, _ in enumerate(make_clips(plans, folder, jobs), start=1):
+                if on_progress:
+                    on_progress("clips drawn", count, len(plans))
+        numbers = range(first, stop)
+        found = workers.map(_readable, *zip(*(_takes(folder, number) for number in numbers), strict=True))
+        readable += [number for number, r in zip(numbers, found, strict=True) if r >= _READABLE_R]
+    return readable
+
+
+def _takes(folder: Path, number: int) -> tuple[Path, Path]:
+    return folder / f"{2 * number:05d}", folder / f"{2 * number + 1:05d}"
+
+
+def _readable(old: Path, new: Path) -> float:
+    """Pearson's r of the opening that the mesh reads off take B with the gap that was drawn."""
+    for row in REFERENCES:
+        kept_track(reference(row, old, new))
+    with np.load(new / "labels.npz", allow_pickle=False) as labels:
+        gap = labels["mouth"][:, 0]
+    return lips.correlation(lips.opening(kept_track(new / "clip.mp4").landmarks), gap.astype(np.float64))
 
 
 def check(rows: Sequence[str], people: int, seed: int) -> None:
@@ -119,18 +155,13 @@ def evaluate_drawn(
         ConfigError: no people, no row, or a row that is neither a reference nor a model.
     """
     check(rows, people, seed)
-    clips = draw(people, seed, jobs, on_progress)
+    folder = clips_folder(seed)
     about = {"suite": "drawn", "people": people, "seed": seed, "generator": VERSION}
     results = Results(about)
     with tempfile.TemporaryDirectory() as scratch, pool(jobs) as workers:
         crowd = [
-            Person(
-                f"{seed}/{index}",
-                clips / f"{2 * index:05d}",
-                clips / f"{2 * index + 1:05d}",
-                Path(scratch) / f"{index}",
-            )
-            for index in range(people)
+            Person(f"{seed}/{number}", *_takes(folder, number), Path(scratch) / f"{number}")
+            for number in draw(people, seed, workers, jobs, on_progress)
         ]
         queued = {workers.submit(evaluate_person, p, tuple(rows), device): p for p in crowd}
         found: dict[str, Found] = {}
@@ -173,8 +204,8 @@ def label(row: str) -> str:
 def evaluate_person(person: Person, rows: tuple[str, ...], device: str) -> Found:
     """All rows of one person; a row that fails is listed and leaves the others."""
     person.out.mkdir(parents=True)
-    old, new = (kept_track(folder) for folder in (person.old, person.new))
     source, truth = person.old / "clip.mp4", person.new / "clip.mp4"
+    old, new = kept_track(source), kept_track(truth)
     phones = phones_beside(truth)
     values: dict[str, Values] = {}
     films: dict[str, Path] = {}
@@ -184,8 +215,13 @@ def evaluate_person(person: Person, rows: tuple[str, ...], device: str) -> Found
     failures = []
     for number, row in enumerate(rows):
         try:
-            film = _film(person, row, number, old, new, device)
-            seen = old if row == "nothing" else track(film)
+            if row in REFERENCES:
+                film = reference(row, person.old, person.new)
+                seen = kept_track(film)
+            else:
+                film = person.out / f"{number}.mp4"
+                _sync(person, person.new / "clip.wav", film, row, device)
+                seen = track(film)
             same_length(film, seen, truth, new)
             values[row] = lip_scores(seen, new, phones, old)
             film_crops = old_crops if row == "nothing" else list(crops(film, new, PICTURE_SIZE))
@@ -199,28 +235,28 @@ def evaluate_person(person: Person, rows: tuple[str, ...], device: str) -> Found
     return Found(values, films, look(person.name, new, shown, phones), failures)
 
 
-def kept_track(folder: Path) -> Track:
-    """The track of a drawn clip, measured once."""
-    path = folder / "track.npz"
+def kept_track(film: Path) -> Track:
+    """The track of a film of the cache, measured once."""
+    path = film.with_suffix(".track.npz")
     known = load_track(path)
     if known is None:
-        known = track(folder / "clip.mp4")
+        known = track(film)
         known.save(path)
     return known
 
 
-def _film(person: Person, row: str, number: int, old: Track, new: Track, device: str) -> Path:
-    source = person.old / "clip.mp4"
-    out = person.out / f"{number}.mp4"
+def reference(row: str, old: Path, new: Path) -> Path:
+    """The film of a reference row, made once, beside the takes in ``old`` and ``new``."""
+    source, truth = old / "clip.mp4", new / "clip.mp4"
     if row == "nothing":
         return source
-    if row == "truth":
-        write_truth(person.new / "clip.mp4", new, out)
-    elif row == "frozen":
-        write_frozen(source, old, out)
-    else:
-        _sync(person, person.new / "clip.wav", out, row, device)
-    return out
+    film = (new if row == "truth" else old) / f"{row}-{_REFERENCE}.mp4"
+    if not film.exists():
+        if row == "truth":
+            write_truth(truth, kept_track(truth), film)
+        else:
+            write_frozen(source, kept_track(source), film)
+    return film
 
 
 def _silence(person: Person, row: str, number: int, seen: Track, old: Track, device: str) -> Values:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from keysync.composite.blend import paste_mask
+from keysync.composite.blend import bounds, paste_mask
 from keysync.composite.paste import paste, trim
 from keysync.evaluate import lips
 from keysync.evaluate.measure import Track, crops
@@ -51,8 +51,10 @@ def write_changed(video: Path, where: Track, out: Path, change: Callable[[int, P
             to_crop, points = where.matrix(index, CROP_SIZE), where.points(index, CROP_SIZE)
             painted = change(index, crop(frame.rgb(), to_crop, CROP_SIZE)).astype(np.float32)
             alpha = paste_mask(points, lower_face_box(points, CROP_SIZE))
-            shape = (frame.picture.height, frame.picture.width)
-            patch, box = trim(*uncrop(np.dstack([painted, alpha]), to_crop, shape))
+            shown = bounds(alpha > 0, margin=1)
+            shape, corner = (frame.picture.height, frame.picture.width), (shown[1].start, shown[0].start)
+            patch = np.dstack([painted[shown], alpha[shown]])
+            patch, box = trim(*uncrop(patch, to_crop, shape, corner))
             if patch.size:
                 picture = paste(frame.picture, patch[..., :3], patch[..., 3], box)
                 frame = replace(frame, picture=picture)

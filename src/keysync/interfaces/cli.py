@@ -312,6 +312,7 @@ def synth(
     occluders: Annotated[
         bool, typer.Option("--occluders", help="Something comes before every face.")
     ] = False,
+    rooms: Annotated[bool, typer.Option("--rooms", help="Speech is heard with echo and noise.")] = False,
     sheet: Annotated[Path | None, typer.Option(help="Write a PNG with frames of every clip.")] = None,
     jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
 ) -> None:
@@ -320,8 +321,9 @@ def synth(
         from keysync.synthetic.make import make_clips, plan_clips
         from keysync.synthetic.sheet import contact_sheet
     plans = plan_clips(
-        clips, seed, split="train", size=(size, size), seconds=seconds, framing="head", occluders=occluders
-    )
+        clips, seed, split="train", size=(size, size), seconds=seconds, framing="head",
+        occluders=occluders, rooms=rooms,
+    )  # fmt: skip
     folders = []
     with _bar() as advance:
         for folder in make_clips(plans, out, jobs):

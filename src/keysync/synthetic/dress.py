@@ -30,6 +30,7 @@ _HAIRLINE = (
     (-8, -7, -4, 2.5, 4.3, 4.3, 6.0, 8.6, 9.6, 9.8, 9.9),
 )
 _STRAND_SIDE, _CLOTH_SIDE = 512, 256
+_MOUTH_Y = -2.9  # cm, on the mean head
 
 Vertices = Float32[np.ndarray, "n 3"]
 
@@ -186,7 +187,8 @@ def _beard(rng: np.random.Generator) -> list[Shell]:
     model = head_model()
     column, row = np.clip(model.vertex_uv * (1, -1) + (0, 1), 0, 0.9999).T * FACE_SIDE
     weight = np.where(model.vertex_part == "face", tiles().beard[row.astype(int), column.astype(int)], 0.0)
-    weight = np.where(weight > 0.3, weight, 0.0)
+    # A moustache is painted only: the face mesh takes strands beside the lip for its edge.
+    weight = np.where((weight > 0.3) & (model.neutral[:, 1] < _MOUTH_Y), weight, 0.0)
     waves = (1 + 0.3 * layered_noise(rng, model.neutral, 2.6, 2)) * rng.uniform(0.6, 1.3)
     return [_shell(weight, 0.05 + 0.28 * (layer / 3) * waves, "beard", layer) for layer in (1, 2, 3)]
 

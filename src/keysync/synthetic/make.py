@@ -56,19 +56,23 @@ from keysync.synthetic.person import (
     pose,
     protrusion,
 )
+from keysync.synthetic.room import in_room
 from keysync.synthetic.speech import RATE_HZ, TEST_VOICES, TRAIN_VOICES, Phone, Utterance, speak
 from keysync.synthetic.surface import Lamp
 from keysync.synthetic.text import sentence
 
-VERSION = 2  # of the generator: the same plan gives the same frames within one version
+VERSION = 3  # of the generator: the same plan gives the same frames within one version
 _SPLITS = ("train", "test")
-_KINDS = ("identity", "voice", "text", "scene", "motion", "occluder")  # append only: places are seeds
+_KINDS = ("identity", "voice", "text", "scene", "motion", "occluder", "room")  # append only: places are seeds
 _OVERSAMPLE = 1.25  # samples per pixel along each side: smoother edges for a third more time
 _WORDS_PER_SECOND = 3.5  # a little more than anyone says, so that speech fills the clip
 _FADE_S = 0.02
 _SHUTTER = 0.5  # share of a frame's time that the sensor is open, where motion blurs
 
-MOUTH_COLUMNS = ("gap_cm", "width_cm", "protrusion_cm", "jaw_open", "closure", "tuck")
+MOUTH_COLUMNS = (
+    *("gap_cm", "width_cm", "protrusion_cm", "jaw_open", "closure", "tuck"),
+    *("teeth_share", "tongue_share"),  # of what an open mouth shows; 0 of a closed one
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +90,7 @@ class ClipPlan:
     fps: Fraction = Fraction(25)
     framing: str = "face"
     occluder: int | None = None  # None: nothing in front
+    room: int | None = None  # None: no echo, no noise
 
     def __post_init__(self) -> None:
         if self.split not in _SPLITS:
@@ -103,7 +108,7 @@ class ClipPlan:
         return math.floor(self.seconds * self.fps + 1e-9)
 
     def rng(self, kind: str) -> np.random.Generator:
-        """A generator for one of identity, voice, text, scene, motion, occluder (when there is one)."""
+        """A generator for one of identity, voice, text, scene, motion; occluder and room if there are any."""
         return np.random.default_rng([_SPLITS.index(self.split), _KINDS.index(kind), getattr(self, kind)])
 
 
@@ -112,7 +117,7 @@ class Labels:
     """The truth about every frame, and the phones."""
 
     landmarks68: Float32[np.ndarray, "t 68 2"]  # pixels, centre of the top-left pixel at (0.5, 0.5)
-    mouth: Float32[np.ndarray, "t 6"]  # MOUTH_COLUMNS; gap is signed and vertical, protrusion against rest
+    mouth: Float32[np.ndarray, "t 8"]  # MOUTH_COLUMNS; gap is signed and vertical, protrusion against rest
     weights: Float16[np.ndarray, "t 57"]  # in the order of ``HeadModel.names``
     pose: Float32[np.ndarray, "t 6"]  # pitch, yaw, roll in degrees, shift x, y, z in cm; scene included
     landmarks68_visible: Bool[np.ndarray, "t 68"]  # nothing in front: neither person nor occluder
@@ -138,6 +143,7 @@ class DrawnClip:
     plan: ClipPlan
     frames: UInt8[np.ndarray, "t h w 3"]
     audio16k: Float32[np.ndarray, " n"]
+    dry16k: Float32[np.ndarray, " n"] | None  # the same without the room, if there is one
     labels: Labels
     voice: str
     text: str
@@ -164,7 +170,12 @@ def draw_clip(plan: ClipPlan) -> DrawnClip:
     labels = Labels(
         landmarks68=np.stack([shot.landmarks for shot in shots]),
         mouth=np.concatenate(
-            [np.array([shot.measures for shot in shots]), np.stack([jaw, *held], axis=1)], axis=1
+            [
+                np.array([shot.measures for shot in shots]),
+                np.stack([jaw, *held], axis=1),
+                np.array([shot.shows for shot in shots]),
+            ],
+            axis=1,
         ).astype(np.float32),
         weights=_at(weights, mouth, times_s).astype(np.float16),
         pose=np.concatenate([_at(motion, mouth, times_s), _at(shift, mouth, times_s)], axis=1),
@@ -182,7 +193,10 @@ def draw_clip(plan: ClipPlan) -> DrawnClip:
     )
     frames = np.stack([shot.frame for shot in shots])
     clean = np.stack([shot.clean for shot in shots]) if hidden else None
-    return DrawnClip(plan, frames, utterance.samples, labels, voice, text, masks, clean)
+    sound, dry = utterance.samples, None
+    if plan.room is not None:
+        sound, dry = in_room(sound, plan.rng("room")), sound
+    return DrawnClip(plan, frames, sound, dry, labels, voice, text, masks, clean)
 
 
 def make_clip(plan: ClipPlan, folder: Path, crf: int = 18) -> None:
@@ -200,11 +214,9 @@ def make_clip(plan: ClipPlan, folder: Path, crf: int = 18) -> None:
         mask = getattr(clip.masks, field.name)
         if mask is not None:
             _write_mask(partial / f"{field.name}.mkv", mask, plan.fps)
-    with wave.open(str(partial / "clip.wav"), "wb") as sound:
-        sound.setnchannels(1)
-        sound.setsampwidth(2)
-        sound.setframerate(RATE_HZ)
-        sound.writeframes((np.clip(clip.audio16k, -1, 1) * 32767).round().astype("<i2").tobytes())
+    _write_sound(partial / "clip.wav", clip.audio16k)
+    if clip.dry16k is not None:
+        _write_sound(partial / "dry.wav", clip.dry16k)
     labels = {field.name: getattr(clip.labels, field.name) for field in dataclasses.fields(Labels)}
     np.savez_compressed(partial / "labels.npz", **labels)
     meta = dataclasses.asdict(plan) | {
@@ -230,10 +242,12 @@ def plan_clips(
     fps: Fraction = Fraction(25),
     framing: str = "face",
     occluders: bool = False,
+    rooms: bool = False,
 ) -> list[ClipPlan]:
     """Plan a set of clips: new words in each, and ``takes`` clips in a row of one person in one scene.
 
-    With ``occluders``, something comes before the face in every clip.
+    With ``occluders``, something comes before the face in every clip; with ``rooms``, every clip's speech
+    is heard with echo and noise.
     """
     first = seed * 1_000_000  # sets of different seeds share nothing
     return [
@@ -249,6 +263,7 @@ def plan_clips(
             fps=fps,
             framing=framing,
             occluder=first + index if occluders else None,
+            room=first + index if rooms else None,
         )
         for index in range(count)
     ]
@@ -293,6 +308,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--split", choices=_SPLITS, default="train")
     parser.add_argument("--takes", type=int, default=1, help="clips per person, scene and motion")
     parser.add_argument("--occluders", action="store_true", help="something comes before every face")
+    parser.add_argument("--rooms", action="store_true", help="all speech is heard with echo and noise")
     parser.add_argument("--jobs", type=int, default=1)
     args = parser.parse_args(arguments)
     plans = plan_clips(
@@ -305,6 +321,7 @@ def main(arguments: list[str] | None = None) -> None:
         fps=args.fps,
         framing=args.framing,
         occluders=args.occluders,
+        rooms=args.rooms,
     )
     started = time.monotonic()
     for done, folder in enumerate(make_clips(plans, args.out, args.jobs), start=1):
@@ -383,6 +400,7 @@ class _Shot:
     landmarks: Float32[np.ndarray, "68 2"]
     visible: Bool[np.ndarray, " 68"]
     measures: tuple[float, float, float]  # gap, width, protrusion
+    shows: tuple[float, float]  # shares of teeth and tongue
 
 
 @lru_cache(maxsize=2)
@@ -443,7 +461,16 @@ def _shoot(
             landmarks=landmarks,
             visible=visible,
             measures=(lip_gap(truth.face), mouth_width(truth.face), protrusion(person, truth)),
+            shows=(shown.teeth_share, shown.tongue_share),
         )
+
+
+def _write_sound(path: Path, samples: Float32[np.ndarray, " n"]) -> None:
+    with wave.open(str(path), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(RATE_HZ)
+        sound.writeframes((np.clip(samples, -1, 1) * 32767).round().astype("<i2").tobytes())
 
 
 def _occluder(

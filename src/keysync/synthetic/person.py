@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64, UInt8
+from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8
 
 from keysync.synthetic.camera import (
     Camera,
@@ -127,6 +127,8 @@ class Drawing:
     matte: UInt8[np.ndarray, "h w"]  # share of each pixel that is person, not background; 255 is all
     mouth_area: UInt8[np.ndarray, "h w"]  # the same of the lower face: lips, chin, what an open mouth shows
     visible: Bool[np.ndarray, " 68"]  # landmarks with nothing in front of them; those out of frame are not
+    teeth_share: float  # of what an open mouth shows, 0 to 1
+    tongue_share: float
 
 
 def draw_person(rng: np.random.Generator) -> Person:
@@ -235,6 +237,7 @@ def picture(person: Person, posed: Posed, scene: Scene, camera: Camera, oversamp
         covered,
     )
     visible = _visible(screen[head_model().landmarks], nearness)
+    teeth_share, tongue_share = _mouth_shows(seen)
     lower = np.append(_lower_face(len(person.mesh.triangles)), False)[seen].astype(
         np.float32
     )  # [-1]: nothing
@@ -249,6 +252,8 @@ def picture(person: Person, posed: Posed, scene: Scene, camera: Camera, oversamp
         matte=(covered * 255 + 0.5).astype(np.uint8),
         mouth_area=(lower * 255 + 0.5).astype(np.uint8),
         visible=visible,
+        teeth_share=teeth_share,
+        tongue_share=tongue_share,
     )
 
 
@@ -267,6 +272,31 @@ def _visible(
     near = nearness[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
     in_front_cm = 1 / pixels[:, 2] - 1 / np.maximum(near, 1e-6)  # where nothing is drawn: far behind
     return np.asarray(inside & (in_front_cm < _IN_FRONT_CM))
+
+
+@lru_cache(maxsize=1)
+def _mouth_parts() -> tuple[Bool[np.ndarray, " t"], ...]:
+    """Which of the head's triangles are inside the mouth, teeth, and tongue."""
+    model = head_model()
+    tongue = np.zeros(len(model.neutral), bool)
+    for name in ("tongueUp", "tongueOut"):
+        tongue[model.expressions[name][0]] = True
+    inside = np.isin(model.triangle_part, ("mouth_socket", "gums_tongue", "teeth"))
+    return inside, model.triangle_part == "teeth", tongue[model.triangles].all(axis=1)
+
+
+def _mouth_shows(seen: Int32[np.ndarray, "h w"]) -> tuple[float, float]:
+    """Shares of teeth and of tongue in what shows of the inside of the mouth.
+
+    Args:
+        seen: triangle at each pixel, -1 for none.
+    """
+    inside, teeth, tongue = _mouth_parts()
+    shown = seen[(seen >= 0) & (seen < len(inside))]
+    shown = shown[inside[shown]]
+    if not len(shown):
+        return 0.0, 0.0
+    return float(teeth[shown].mean()), float(tongue[shown].mean())
 
 
 @lru_cache(maxsize=2)

@@ -145,7 +145,7 @@ def tiles() -> Tiles:
     x, y, z = np.moveaxis(face, -1, 0)
     beside = np.abs(x)
     jaw = smooth_step(-2.6, -4.2, y - 0.28 * np.maximum(beside - 3, 0)) * smooth_step(-11.5, -8.8, y)
-    moustache = np.exp(-(((y + 1.95) / 0.55) ** 2)) * smooth_step(3.2, 2.4, beside)
+    moustache = np.minimum(1.3 * np.exp(-(((y + 1.85) / 0.5) ** 2)), 1) * smooth_step(3.2, 2.4, beside)
     beard = np.maximum(jaw * smooth_step(1.5, 4.0, z), moustache) * (1 - np.clip(1.6 * lips, 0, 1))
     beard = beard * (
         1 - 0.6 * np.exp(-((beside / 1.4) ** 2) - ((y + 4.75) / 0.35) ** 2)
@@ -180,6 +180,8 @@ def paint_skin(look: Look, rng: np.random.Generator) -> tuple[Texture, Texture]:
         _paint_lids(face, look, rng)
     if look.stubble > 0:
         grain = np.clip(0.55 + 1.2 * blurred_noise(rng, FACE_SIDE, 0.9), 0, 1)
+        if look.beard:  # no bare skin shows between its strands
+            grain = 1.1 + 0.15 * grain
         _mix(
             face,
             0.75 * look.stubble * base.beard * grain,

@@ -21,11 +21,13 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int, Int16, Int64
 from safetensors.torch import save_file
+from scipy.signal import resample
 from torch import Tensor
 from torch.nn import functional as F
 
 from keysync.audio.compact import TOKEN_HOP, CompactAudioConfig, CompactAudioEncoder
 from keysync.audio.mel import log_mel
+from keysync.diffusion.half import fast_on
 from keysync.synthetic.articulate import articulate
 from keysync.synthetic.speech import (
     PAUSE,
@@ -48,6 +50,7 @@ _BATCH, _CROP_TOKENS = 32, 100  # 32 pieces of 2 s
 _LEARNING_RATE, _WARM_UP_STEPS = 1e-3, 50
 _EVALUATE_EVERY_MINUTES = 2.5
 _TEST_UTTERANCES = 20  # for each test voice
+_PLAYBACK = (0.88, 1.14)  # over the pace at which it was said
 _RECORDED_SHARE = 0.5  # of the training speech comes from flite's recorded voices
 _NO_LABEL = -100
 _LEAST_DEVIATION = 0.25  # of a token's number
@@ -234,12 +237,15 @@ def _step(
     rng = np.random.default_rng(seed)
     torch.manual_seed(int(rng.integers(2**31)))  # the augmentation's draws
     samples, phones, curves = _batch(train, rng)
-    hidden = network.hidden(augment_mel(log_mel(augment_sound(samples))))
+    mel = augment_mel(log_mel(augment_sound(samples)))
+    with torch.autocast("cpu", torch.bfloat16, enabled=fast_on(torch.device("cpu"))):
+        hidden = network.hidden(mel)
+        named, drawn = network.phones(hidden).float(), network.curves(hidden).float()
     naming = F.cross_entropy(
-        network.phones(hidden).flatten(0, 1), phones.flatten(), ignore_index=_NO_LABEL, label_smoothing=0.05
+        named.flatten(0, 1), phones.flatten(), ignore_index=_NO_LABEL, label_smoothing=0.05
     )
     labelled = (phones != _NO_LABEL)[..., None]
-    drawing = ((network.curves(hidden) - curves).square() * labelled).mean()
+    drawing = ((drawn - curves).square() * labelled).mean()
     loss = naming + 2 * drawing
     optimiser.zero_grad()
     loss.backward()
@@ -256,12 +262,17 @@ def _batch(
     curves = torch.zeros(_BATCH, _CROP_TOKENS, len(CURVES))
     for row, index in enumerate(rng.integers(0, len(spoken), _BATCH)):
         item = spoken[index]
-        start = int(rng.integers(0, max(len(item.phones) - _CROP_TOKENS, 0) + 1))
-        count = min(_CROP_TOKENS, len(item.phones) - start)
-        piece = item.samples[start * TOKEN_HOP : (start + count) * TOKEN_HOP]
-        samples[row, : len(piece)] = _float(piece)
-        phones[row, :count] = torch.from_numpy(item.phones[start : start + count])
-        curves[row, :count] = torch.from_numpy(item.curves[start : start + count])
+        # Played a little faster or slower each time, so that it is another talker's voice and pace.
+        rate = float(rng.uniform(*_PLAYBACK))
+        wanted = round(_CROP_TOKENS * rate)
+        start = int(rng.integers(0, max(len(item.phones) - wanted, 0) + 1))
+        held = min(wanted, len(item.phones) - start)
+        count = min(round(held / rate), _CROP_TOKENS)
+        piece = item.samples[start * TOKEN_HOP : (start + held) * TOKEN_HOP].astype(np.float32) / 32767
+        samples[row, : count * TOKEN_HOP] = torch.from_numpy(resample(piece, count * TOKEN_HOP))
+        places = start + ((np.arange(count) + 0.5) * held / count).astype(int)
+        phones[row, :count] = torch.from_numpy(item.phones[places])
+        curves[row, :count] = torch.from_numpy(item.curves[places])
     return samples, phones, curves
 
 

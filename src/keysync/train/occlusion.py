@@ -39,9 +39,9 @@ class OcclusionPlan:
 
     seed: int = 61
     people: int = 400
-    sprites: int = 600
-    textures: int = 200
-    steps: int = 2200
+    sprites: int = 1500
+    textures: int = 500
+    steps: int = 16000
     batch: int = 24
     fresh: int = 8  # examples of a batch that are new; the others were seen a few times
     rate: float = 3e-3

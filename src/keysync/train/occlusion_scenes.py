@@ -74,12 +74,14 @@ class Examples:
         rng = self.rng
         faces = self.faces[rng.integers(len(self.faces))]
         crop, clean, matte, place = self._person(faces)
-        if rng.random() < 0.35:
+        if rng.random() < 0.6:
             crop, clean = self._redressed(crop, clean, matte, place)
         if rng.random() < 0.5:
             crop, clean = self._textured(crop, clean)
         if rng.random() < 0.3:
             crop, clean = self._haired(crop, clean, place)
+        if rng.random() < 0.3:
+            crop, clean = self._unshaven(crop, clean, place)
         crop = self._lit(crop, 0.3)
         clean = self._lit(clean, 0.15)
         if rng.random() < 0.4:
@@ -196,6 +198,24 @@ class Examples:
                 cv2.ellipse(ink, centre, axes, 0, 0, 360, 255, int(rng.integers(1, 4)), cv2.LINE_AA)
         share = ink.astype(np.float32)[..., None] / 255 * rng.uniform(0.4, 1)
         colour = rng.uniform(0, 0.25) * rng.uniform(0.6, 1.2, 3)
+        moved = np.roll(share, tuple(rng.integers(-1, 2, 2)), (0, 1))
+        return _mix(crop, colour, share), _mix(clean, colour, moved)
+
+    def _unshaven(
+        self, crop: Picture, clean: Picture, place: Float32[np.ndarray, "68 2"]
+    ) -> tuple[Picture, Picture]:
+        """The grey of a shaven beard, or a soft full one, around the lips: a patch with no strands in it."""
+        rng = self.rng
+        size = float(np.ptp(place[:, 0]))
+        area = np.zeros((SIDE, SIDE), np.float32)
+        top = place[[33, 33]] + [(0.3 * size, rng.uniform(0, 0.1) * size), (-0.3 * size, 0.05 * size)]
+        outline = np.concatenate([place[3:14], top])
+        cv2.fillPoly(area, [np.round(outline).astype(np.int32)], 1.0)
+        area = cv2.GaussianBlur(area, (0, 0), rng.uniform(1.5, 6))
+        cv2.fillPoly(area, [np.round(place[48:60]).astype(np.int32)], 0.0, cv2.LINE_AA)
+        area *= np.clip(1 + 0.5 * smooth(rng, (SIDE, SIDE), rng.uniform(3, 20), 3), 0, 1.5)
+        share = np.clip(area * rng.uniform(0.05, 0.6), 0, 1)[..., None]
+        colour = rng.uniform(0.02, 0.35) * rng.uniform(0.8, 1.2, 3)
         moved = np.roll(share, tuple(rng.integers(-1, 2, 2)), (0, 1))
         return _mix(crop, colour, share), _mix(clean, colour, moved)
 
