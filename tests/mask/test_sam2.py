@@ -153,6 +153,24 @@ def test_a_lost_object_is_looked_for_as_long_as_it_was_there_but_not_for_ever(
     assert max(number for number, _ in seer.calls) == there + looked_for
 
 
+def test_a_slanting_edge_gets_alpha_however_unsure_the_network_is() -> None:
+    class Slanting(Seer):
+        def __call__(self, *args: object, **options: object) -> SimpleNamespace:
+            super().__call__(*args, **options)  # type: ignore[arg-type]
+            y, x = torch.meshgrid(torch.arange(256.0), torch.arange(256.0), indexing="ij")
+            logits = 0.001 * (x + y / 3 - 150)
+            return SimpleNamespace(pred_masks=logits[None, None], object_score_logits=torch.ones(1, 1))
+
+    follower = Sam2Follower(Slanting())
+    follower.take(film(1), nothing(1), [Click(0, 300.0, 300.0)])
+    (mask,) = follower.rest()
+    y, x = np.mgrid[:SIDE, :SIDE] * 2 + 0.5  # centres in pixels of the answer
+    beyond = (x + y / 3 - 150) / np.hypot(1, 1 / 3)
+    assert (mask[beyond > 2] == 1).all()
+    assert (mask[beyond < -2] == 0).all()
+    assert len(np.unique(mask[np.abs(beyond) < 1])) > 4
+
+
 def test_two_things_are_two_objects() -> None:
     seer, found = Seer(), nothing()
     other = np.s_[90:120, 80:120]

@@ -37,6 +37,7 @@ MAX_BYTES = 2**30  # of weights; the largest official size has 0.9e9
 _DESCRIPTION_BYTES = 2**20
 _SIZES = range(128, 2049)  # pixels a side that a network may ask for
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which all official weights expect
+_FINE = 4
 _REMEMBERED = 15  # frames: SAM 2 looks at the masks of 6 and the pointers of 15, and at the prompt
 _MOST = 4  # objects followed at a time; what else was found stays as the finder gave it
 _NEW = 8  # objects begun in a stretch, at most
@@ -259,9 +260,10 @@ class _Object:
         self._forget(number)
         mask = np.zeros((SIDE, SIDE), np.float32)
         if answer.object_score_logits.item() >= 0:
-            shares = answer.pred_masks[0, 0].float().sigmoid().cpu().numpy()
-            how = cv2.INTER_LINEAR if len(shares) < SIDE else cv2.INTER_AREA
-            mask = cv2.resize(shares, (SIDE, SIDE), interpolation=how)
+            # Its outline, where the answer changes sign, drawn fine and averaged: alpha, not stairs.
+            logits = answer.pred_masks[0, 0].float().cpu().numpy()
+            fine = cv2.resize(logits, (_FINE * SIDE, _FINE * SIDE), interpolation=cv2.INTER_LINEAR) > 0
+            mask = cv2.resize(fine.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
         there = bool((mask > 0.5).any())
         self.seen += there
         self.missing = 0 if there else self.missing + 1
