@@ -36,8 +36,8 @@ from keysync.face.warp import apply, warp
 from keysync.mask.region import lower_face_box
 from keysync.mask.segmenter import SIDE
 from keysync.media.read import read_frames
-from keysync.models import Models, load_finder
-from keysync.occluders import find_occluders
+from keysync.models import Models, load_occlusion
+from keysync.occluders import find_occluders, refine_occluders
 from keysync.report import Report
 from keysync.synthetic.make import draw_clip, plan_clips
 from keysync.synthetic.occlude import mouth_and_size, occlude
@@ -76,9 +76,13 @@ def film(pictures: np.ndarray, fps: float = 25) -> Iterator[Frame]:
 def look(pictures: np.ndarray, models: Models, occlusion: str) -> Survey:
     """Faces and what covers them, as a sync finds them."""
     seen = survey(film(pictures), models.tracker, models.framing, models.image_size)
-    finder = load_finder(occlusion, models.device)  # type: ignore[arg-type]
-    assert finder is not None
-    return find_occluders(film(pictures), seen, seen.people(), finder, models.image_size)
+    looking = load_occlusion(occlusion, models.device)  # type: ignore[arg-type]
+    assert looking is not None
+    everyone, size = seen.people(), models.image_size
+    seen = find_occluders(film(pictures), seen, everyone, looking.finder, size)
+    if looking.follower is not None:
+        seen = refine_occluders(film(pictures), seen, everyone, looking.follower, size)
+    return seen
 
 
 def frames_of(seen: Survey) -> Iterator[tuple[int, Appearance, int]]:

@@ -10,8 +10,11 @@ from keysync.checkpoints import (
     MODELS,
     ModelSource,
     TfliteModel,
+    fetch_sam2,
     installed,
+    installed_sam2,
     model_file,
+    sam2_folder,
 )
 from keysync.errors import CheckpointError
 
@@ -144,7 +147,7 @@ def test_installed_tells_where_files_are_and_fetches_nothing(calls: list[list[st
 
 def test_every_registered_file_has_a_licence_and_a_full_hash() -> None:
     assert {"face_landmark.tflite", "face_detection_full_range_sparse.tflite"} <= set(MODELS)
-    for source in MODELS.values():
+    for source in (*MODELS.values(), *checkpoints.SAM2.values()):
         assert source.licence == "Apache-2.0"
         assert len(source.sha256) == 64
 
@@ -154,3 +157,79 @@ def test_a_broken_network_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"no network" * 10)
     with pytest.raises(CheckpointError, match="not a usable network file"):
         TfliteModel(path)
+
+
+SAM2 = {"config.json": b"{}", "model.safetensors": b"weights"}
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """What the repository of SAM 2 hands out, here without a network; an empty cache."""
+    sources = {
+        name: ModelSource(name, len(content), hashlib.sha256(content).hexdigest())
+        for name, content in SAM2.items()
+    }
+    served = dict(SAM2)
+
+    def download(repository: str, name: str, *, revision: str, local_dir: Path) -> str:
+        assert (repository, len(revision)) == ("facebook/sam2.1-hiera-tiny", 40)
+        (local_dir / name).write_bytes(served.pop(name))
+        return str(local_dir / name)
+
+    monkeypatch.setattr(checkpoints, "SAM2", sources)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    monkeypatch.setenv("KEYSYNC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("KEYSYNC_MODELS", raising=False)
+    return served
+
+
+def test_sam2_is_fetched_once_by_revision_and_then_found(served: dict[str, bytes], tmp_path: Path) -> None:
+    assert [row.path for row in installed_sam2()] == [None, None]
+    for _ in range(2):
+        folder = fetch_sam2()  # the second time nothing is served any more
+    assert not served
+    assert folder == sam2_folder() == tmp_path / "cache" / "models" / "sam2"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == SAM2
+    assert [(row.path, row.licence) for row in installed_sam2()] == [
+        (folder / name, "Apache-2.0") for name in SAM2
+    ]
+
+
+def test_another_file_in_place_of_sam2_is_not_kept(served: dict[str, bytes]) -> None:
+    served["model.safetensors"] = b"wEights"
+    with pytest.raises(CheckpointError, match=r"model\.safetensors has another SHA-256") as caught:
+        fetch_sam2()
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in sam2_folder().iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("no route\nto host"), RuntimeError("no route"), KeyError("no route")]
+)
+def test_a_failed_fetch_of_sam2_says_why_and_how_to_do_it_by_hand(
+    error: Exception, served: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+    with pytest.raises(CheckpointError, match=r"config\.json could not be fetched \(.?no route") as caught:
+        fetch_sam2()
+    assert str(caught.value).endswith(f"by hand, into {sam2_folder()}")
+    assert "\n" not in str(caught.value)
+    assert served == SAM2
+
+
+@pytest.mark.usefixtures("served")
+def test_the_users_own_sam2_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEYSYNC_MODELS", str(tmp_path / "mine"))
+    assert sam2_folder() == tmp_path / "cache" / "models" / "sam2"
+    own = tmp_path / "mine" / "sam2"
+    own.mkdir(parents=True)
+    (own / "model.safetensors").write_bytes(b"larger weights")
+    assert sam2_folder() == tmp_path / "cache" / "models" / "sam2"  # not of two halves
+    (own / "config.json").write_bytes(SAM2["config.json"])
+    assert sam2_folder() == own
+    config, weights = installed_sam2()
+    assert (config.path, config.licence) == (own / "config.json", "Apache-2.0")
+    assert (weights.path, weights.size, weights.licence) == (own / "model.safetensors", 14, "your own")

@@ -10,7 +10,9 @@ from safetensors.torch import load_file, save_file
 from keysync.checkpoints import hash_file
 from keysync.errors import CheckpointError, ConfigError
 from keysync.face.track import FaceTracker
-from keysync.models import load_models
+from keysync.mask.occlusion import Together
+from keysync.mask.sam2 import Sam2Follower
+from keysync.models import OCCLUSION, load_models, load_occlusion
 from keysync.outline import COMPACT, model_folder
 
 
@@ -104,3 +106,62 @@ def test_the_shipped_model_loads_and_is_small(
     models = load_models("compact", "cpu")
     assert models.name == "compact"
     assert sum(path.stat().st_size for path in COMPACT.glob("*.safetensors")) <= 40e6
+
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def own_sam2(sam2_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's folder of models, with SAM 2 in it."""
+    monkeypatch.setenv("KEYSYNC_MODELS", str(tmp_path / "mine"))
+    return Path(shutil.copytree(sam2_weights, tmp_path / "mine" / "sam2"))
+
+
+@pytest.mark.usefixtures("own_sam2")
+def test_sam2_follows_what_auto_finds_and_auto_stays_without_it() -> None:
+    with_sam2, auto = load_occlusion("sam2", CPU), load_occlusion("auto", CPU)
+    assert with_sam2 is not None
+    assert auto is not None
+    assert isinstance(with_sam2.finder, Together)
+    assert isinstance(auto.finder, Together)
+    assert with_sam2.follower is not None
+    first, second = with_sam2.follower(), with_sam2.follower()
+    assert isinstance(first, Sam2Follower)
+    assert first is not second  # each run of a face has its own
+    assert auto.follower is None
+    assert load_occlusion("off", CPU) is None
+
+
+def test_sam2_without_weights_names_the_command_and_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("keysync.models.sam2_folder", lambda: tmp_path / "sam2")
+    with pytest.raises(ConfigError, match=rf"'keysync models fetch sam2' .* at {tmp_path}/sam2$") as caught:
+        load_occlusion("sam2", CPU)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_digest_tells_all_weights_that_look_for_occluders_apart(own_sam2: Path, tmp_path: Path) -> None:
+    def digest(occlusion: str, folder: Path = OCCLUSION) -> str:
+        looking = load_occlusion(occlusion, CPU, folder)  # type: ignore[arg-type]
+        assert looking is not None
+        return looking.digest
+
+    before = {how: digest(how) for how in ("hands", "auto", "sam2")}
+    assert len(set(before.values())) == 3
+    assert {how: digest(how) for how in before} == before
+    # Another segmenter.
+    other = Path(shutil.copytree(OCCLUSION, tmp_path / "occlusion"))
+    state = load_file(other / "segmenter.safetensors")
+    state["answer.bias"] = state["answer.bias"] + 1
+    _rewrite(other, "segmenter.safetensors", **state)
+    assert digest("auto", other) != before["auto"]
+    assert digest("sam2", other) != before["sam2"]
+    assert digest("hands", other) == before["hands"]
+    # Another SAM 2.
+    state = load_file(own_sam2 / "model.safetensors")
+    state["no_object_pointer"] = state["no_object_pointer"] + 1
+    save_file(state, own_sam2 / "model.safetensors", {"format": "pt"})
+    assert digest("sam2") != before["sam2"]
+    assert digest("auto") == before["auto"]

@@ -1,6 +1,7 @@
 """What is before a mouth stays there: the whole flow with a judge that knows where it is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,11 +14,11 @@ from keysync.clip import Cover, Frame
 from keysync.config import SyncConfig
 from keysync.face.crop import uncrop
 from keysync.face.survey import Appearance, Survey, survey
-from keysync.mask.occlusion import ByFace, Clean, Judge
+from keysync.mask.occlusion import ByFace, Clean, Click, Follower, Judge
 from keysync.mask.segmenter import SIDE
 from keysync.media.read import read_frames
-from keysync.models import Models
-from keysync.occluders import STRETCH, find_occluders
+from keysync.models import Models, OcclusionModels
+from keysync.occluders import STRETCH, find_occluders, refine_occluders
 from keysync.pipeline import sync_file
 
 MakeClip = Callable[..., Path]
@@ -39,7 +40,8 @@ def judged(mask: np.ndarray, frames: set[int]) -> Callable[[np.ndarray, Clean], 
 def _run(
     judge: Judge, models: Models, clip: Path, speech: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[list[np.ndarray], list[np.ndarray], object]:
-    monkeypatch.setattr("keysync.pipeline.load_finder", lambda *_: ByFace(judge))
+    looking = OcclusionModels(finder=ByFace(judge))
+    monkeypatch.setattr("keysync.pipeline.load_occlusion", lambda *_: looking)
     report = sync_file(clip, speech, out, models=models, config=LOSSLESS)
     before, after = ([frame.rgb().astype(int) for frame in read_frames(path)] for path in (clip, out))
     return before, after, report
@@ -113,3 +115,101 @@ def test_long_runs_are_judged_in_stretches_and_every_frame_gets_its_answer() -> 
     assert all(isinstance(cover, Cover) for cover in mine.covers)
     assert not other.covers  # not asked for
     assert max(asked) == STRETCH
+
+
+class Grow(Follower):
+    """Notes what it is given; hides what was found and the row of every click, a stretch later."""
+
+    side, stretch = 256, 10
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.crops: list[np.ndarray] = []
+        self.clicks: list[Click] = []
+        self._held = np.zeros((0, SIDE, SIDE), np.float32)
+
+    def take(self, crops: np.ndarray, found: np.ndarray, clicks: Sequence[Click] = ()) -> np.ndarray:
+        self.sizes.append(len(crops))
+        self.crops += list(crops)
+        self.clicks += clicks
+        done, self._held = self._held, found.copy()
+        for click in clicks:
+            self._held[click.place, int(click.y) * SIDE // self.side] = 1
+        return done
+
+    def rest(self) -> np.ndarray:
+        return self._held
+
+
+def test_what_was_found_is_refined_in_the_stretches_that_the_follower_wants() -> None:
+    part = _appearance(3, 25)
+    mask = np.zeros((SIDE, SIDE), np.float32)
+    mask[:40] = 1
+    known = [Cover.pack(mask, 0.0) if k % 2 else None for k in range(25)]
+    other = _appearance(0, 5, person=2)
+    seen = Survey([Fraction(k, 25) for k in range(28)], [0], [replace(part, covers=known), other], {})
+    made: list[Grow] = []
+
+    def follower() -> Grow:
+        made.append(Grow())
+        return made[-1]
+
+    after = refine_occluders(_film(28), seen, {1}, follower, 64)
+    mine, theirs = after.appearances
+    (grow,) = made  # one for each run of those who are looked at
+    assert grow.sizes == [10, 10, 5]
+    assert grow.crops[0].shape == (256, 256, 3)
+    assert not theirs.covers
+    assert [cover is not None for cover in mine.covers] == [bool(k % 2) for k in range(25)]
+    np.testing.assert_array_equal(mine.covers[11].alpha(), mask)  # type: ignore[union-attr]
+
+
+def test_clicks_land_on_every_face_that_shows_the_point_then_and_others_are_told() -> None:
+    # Crops of 64 pixels, of frames of 64: the second face's crop begins at 20, 10, twice as large.
+    first, second = _appearance(0, 30), _appearance(10, 20, person=2)
+    second.to_crop[:] = [[2, 0, -40], [0, 2, -20]]
+    seen = Survey([Fraction(k, 25) for k in range(30)], [0], [first, second], {})
+    made: list[Grow] = []
+
+    def follower() -> Grow:
+        made.append(Grow())
+        return made[-1]
+
+    clicks = [
+        (30, 20, Fraction(13, 25)),  # both
+        (30, 20, Fraction("0.39")),  # before the second face; the frame is 9
+        (63, 63, Fraction(13, 25)),  # beyond the second crop
+        (70, 20, Fraction(13, 25)),  # outside
+        (5, 5, Fraction(2)),  # after the end
+    ]
+    notes: list[str] = []
+    after = refine_occluders(_film(30), seen, {1, 2}, follower, 64, clicks=clicks, on_note=notes.append)
+    one, two = made
+    assert one.clicks == [(9, 30.5 * 4, 20.5 * 4), (3, 30.5 * 4, 20.5 * 4), (3, 63.5 * 4, 63.5 * 4)]
+    assert two.clicks == [(3, (2 * 30.5 - 40) * 4, (2 * 20.5 - 20) * 4)]
+    hidden = [[k for k, cover in enumerate(part.covers) if cover] for part in after.appearances]
+    assert hidden == [[9, 13], [3]]
+    assert [note.split(":")[0] for note in notes] == [
+        "occluder 70,20@0.52 was left out",
+        "occluder 5,5@2 was left out",
+    ]
+    assert "no synced face" in notes[0]
+    assert "no frame is shown then" in notes[1]
+
+
+def test_a_click_on_a_frame_of_the_film_marks_its_object(
+    tiny: Models, make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through the whole flow: a point of the frame, in the report a span."""
+    looking = OcclusionModels(finder=ByFace(judged(np.zeros((SIDE, SIDE), np.float32), set())), follower=Grow)
+    monkeypatch.setattr("keysync.pipeline.load_occlusion", lambda *_: looking)
+    config = replace(LOSSLESS, occlusion="sam2", occluders=("48,56@0.3", "48,56@7"))
+    steps: list[str] = []
+    report = sync_file(
+        make_clip(20), make_speech(), tmp_path / "o.mkv", models=tiny, config=config,
+        on_progress=lambda step, *_: steps.append(step),
+    )  # fmt: skip
+    (span,) = report.occluders()
+    assert (span["first"], span["last"]) == (7, 7)
+    assert [note[:26] for note in report.notes] == ["occluder 48,56@7 was left "]
+    assert list(dict.fromkeys(steps)) == ["look", "uncover", "refine", "sync"]

@@ -14,9 +14,11 @@ from keysync.config import SyncConfig
 from keysync.errors import ConfigError, MediaError, NoFaceFound
 from keysync.face.track import FaceTracker
 from keysync.generate.keyframes import make_keyframes
+from keysync.mask.occlusion import ByFace
+from keysync.mask.segmenter import SIDE
 from keysync.media.read import read_frames
 from keysync.media.write import VideoWriter
-from keysync.models import Models
+from keysync.models import Models, OcclusionModels
 from keysync.pipeline import sync_file
 
 MakeClip = Callable[..., Path]
@@ -164,26 +166,67 @@ def test_a_missing_video_is_one_line(tiny: Models, make_speech: MakeClip, tmp_pa
     assert "\n" not in str(caught.value)
 
 
-def test_an_interrupted_run_goes_on_to_the_same_film(
-    tiny: Models, make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path
-) -> None:
-    clip, speech, whole, out = make_clip(40), make_speech(1.6), tmp_path / "whole.mkv", tmp_path / "out.mkv"
-    sync_file(clip, speech, whole, models=tiny, config=LOSSLESS)
+def _interrupted(clip: Path, speech: Path, out: Path, models: Models) -> None:
+    """A run that ends after 25 frames."""
 
     def interrupt(step: str, done: int, _: int | None) -> None:
         if step == "sync" and done == 25:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sync_file(clip, speech, out, models=tiny, config=LOSSLESS, on_progress=interrupt)
+        sync_file(clip, speech, out, models=models, config=LOSSLESS, on_progress=interrupt)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_film(
+    tiny: Models, make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path
+) -> None:
+    clip, speech, whole, out = make_clip(40), make_speech(1.6), tmp_path / "whole.mkv", tmp_path / "out.mkv"
+    sync_file(clip, speech, whole, models=tiny, config=LOSSLESS)
+    _interrupted(clip, speech, out, tiny)
     assert not out.exists()
+    sync_file(clip, speech, out, models=tiny, config=replace(LOSSLESS, resume=True))
+    assert all(np.array_equal(a, b) for a, b in zip(_planes(whole), _planes(out), strict=True))
+    assert not out.with_name("out.mkv.keysync").exists()
+
+
+def test_unfinished_work_is_told_before_the_clip_is_looked_at(
+    tiny: Models, make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip, speech, out = make_clip(40), make_speech(1.6), tmp_path / "out.mkv"
+    _interrupted(clip, speech, out, tiny)
+
+    def look(*_: object, **__: object) -> None:
+        raise AssertionError("looked")
+
+    monkeypatch.setattr("keysync.pipeline.survey", look)
     with pytest.raises(ConfigError, match=r"unfinished work on out\.mkv; add --resume"):
         sync_file(clip, speech, out, models=tiny, config=LOSSLESS)
     with pytest.raises(ConfigError, match="other inputs or settings"):
         sync_file(clip, speech, out, models=tiny, config=replace(LOSSLESS, seed=1, resume=True))
-    sync_file(clip, speech, out, models=tiny, config=replace(LOSSLESS, resume=True))
-    assert all(np.array_equal(a, b) for a, b in zip(_planes(whole), _planes(out), strict=True))
-    assert not out.with_name("out.mkv.keysync").exists()
+    with pytest.raises(AssertionError, match="looked"):
+        sync_file(clip, speech, out, models=tiny, config=replace(LOSSLESS, resume=True))
+    assert list(out.with_name("out.mkv.keysync").glob("*.safetensors"))  # still there
+
+
+def test_work_is_not_gone_on_with_by_other_weights_that_look_for_occluders(
+    tiny: Models, make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip, speech, out = make_clip(40), make_speech(1.6), tmp_path / "out.mkv"
+
+    def nobody(crops: np.ndarray, _: object) -> np.ndarray:
+        return np.zeros((len(crops), SIDE, SIDE), np.float32)
+
+    def by(digest: str) -> None:
+        looking = OcclusionModels(finder=ByFace(nobody), digest=digest)
+        monkeypatch.setattr("keysync.pipeline.load_occlusion", lambda *_: looking)
+
+    by("one")
+    _interrupted(clip, speech, out, tiny)
+    by("other")
+    with pytest.raises(ConfigError, match="other inputs or settings"):
+        sync_file(clip, speech, out, models=tiny, config=replace(LOSSLESS, resume=True))
+    by("one")
+    assert sync_file(clip, speech, out, models=tiny, config=replace(LOSSLESS, resume=True)).frames == 40
 
 
 def test_what_was_finished_is_not_computed_again(

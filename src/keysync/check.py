@@ -29,6 +29,7 @@ EVERY = 3  # frames: looking at each third one finds the same people and spans i
 # pixel of a frame; from benchmarks/speed.py and benchmarks/memory.py, see docs/performance.md.
 PAINT_TO_LOOK = 11.0
 MEMORY_MB, MEMORY_BYTES_PER_PIXEL = 950, 170
+SAM2_MEMORY_MB = 2050  # of a sync with SAM 2 of the smallest size, see docs/occlusion.md
 _TILE = 320  # pixels, width of a picture in the sheet
 _MOST_TILES = 24
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -129,17 +130,25 @@ def _check(
     config_length = config.length if speech else "video"
     line = arrange(seen.times, sound.duration_s, config_length, config.extend, seen.shots[-1])
     whom = speakers(seen, speech or video, {}, info, config, report)
+    refining, least_mb = 0.0, 0
     if config.occlusion != "off":
         # They bring PyTorch, which takes longer to import than all the rest of a check.
         import torch
 
-        from keysync.models import load_finder
-        from keysync.occluders import find_occluders
+        from keysync.models import load_occlusion
+        from keysync.occluders import find_occluders, refine_occluders
 
-        finder = load_finder(config.occlusion, torch.device("cpu"))
-        if finder is not None:
+        looking = load_occlusion(config.occlusion, torch.device("cpu"))
+        if looking is not None:
             again = islice(read_frames(video), 0, None, EVERY)
-            seen = find_occluders(again, seen, whom, finder, model.image_size)
+            seen = find_occluders(again, seen, whom, looking.finder, model.image_size)
+        if looking is not None and looking.follower is not None:
+            again, begin = islice(read_frames(video), 0, None, EVERY), time.perf_counter()
+            seen = refine_occluders(
+                again, seen, whom, looking.follower, model.image_size,
+                clicks=config.clicks(), on_note=report.note,
+            )  # fmt: skip
+            refining, least_mb = time.perf_counter() - begin, SAM2_MEMORY_MB
     parts = cast(rearranged(seen, line), line, {speech or video: sound}, whom, config, report)
     for number, moment in enumerate(line.times):
         roles = [part.role for part in parts]
@@ -147,7 +156,7 @@ def _check(
         report.add(moment, [role.states[number] for role in roles], [], covers)
     painted = EVERY * sum(len(run) for part in parts for run in part.role.runs)
     per_look = float(np.median(np.diff(moments)))  # the first ones take longer: everything is cold
-    seconds = per_look * (EVERY * len(seen.times) + PAINT_TO_LOOK * painted)
+    seconds = per_look * (EVERY * len(seen.times) + PAINT_TO_LOOK * painted) + EVERY * refining
     return Check(
         report,
         seen,
@@ -155,7 +164,7 @@ def _check(
         info,
         _problems(info, line, sound, speech, report),
         seconds,
-        round(MEMORY_MB + MEMORY_BYTES_PER_PIXEL * info.width * info.height / 1e6),
+        max(round(MEMORY_MB + MEMORY_BYTES_PER_PIXEL * info.width * info.height / 1e6), least_mb),
         model.image_size,
     )
 

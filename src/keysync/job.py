@@ -31,7 +31,7 @@ class Job:
     """The folder ``OUTPUT.keysync``: settings, and one file per finished stretch."""
 
     def __init__(self, output: Path, settings: dict[str, Any], *, resume: bool) -> None:
-        """Open the folder, or make it.
+        """Check if there is work to go on with; ``with`` makes the folder.
 
         Args:
             settings: everything that decides the result, as JSON; a resumed job must agree.
@@ -39,24 +39,19 @@ class Job:
             ConfigError: there is unfinished work and ``resume`` is false, or it is of other settings.
         """
         self.folder = work_folder(output)
-        record = self.folder / "job.json"
-        wanted = json.dumps(settings, indent=1, sort_keys=True, default=str) + "\n"
-        if record.exists():
+        self._record = self.folder / "job.json"
+        self._settings = json.dumps(settings, indent=1, sort_keys=True, default=str) + "\n"
+        if self._record.exists():
             if not resume:
                 raise ConfigError(
                     f"{self.folder}: holds unfinished work on {output.name}; add --resume to go on, "
                     "or delete that folder to begin anew"
                 )
-            if record.read_text(encoding="utf-8") != wanted:
+            if self._record.read_text(encoding="utf-8") != self._settings:
                 raise ConfigError(
                     f"{self.folder}: its work is of other inputs or settings; give the same ones, "
                     "or delete that folder to begin anew"
                 )
-            return
-        self._guarded(lambda: self.folder.mkdir(exist_ok=True))
-        partial = record.with_suffix(".partial")
-        self._guarded(lambda: partial.write_text(wanted, encoding="utf-8"))
-        partial.replace(record)
 
     def load(self, name: str) -> dict[str, Tensor] | None:
         """A finished stretch, or None; a damaged file counts as none."""
@@ -82,6 +77,10 @@ class Job:
         partial.replace(path)
 
     def __enter__(self) -> Job:
+        self._guarded(lambda: self.folder.mkdir(exist_ok=True))
+        partial = self._record.with_suffix(".partial")
+        self._guarded(lambda: partial.write_text(self._settings, encoding="utf-8"))
+        partial.replace(self._record)
         return self
 
     def __exit__(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from keysync.audio.compact import CompactAudioConfig, CompactAudioEncoder
 from keysync.audio.encoder import AudioEncoder, HubertEncoder, WavLMEncoder
 from keysync.audio.window import AudioTokens, PastEnd
-from keysync.checkpoints import model_file
+from keysync.checkpoints import MODELS, hash_file, model_file, sam2_folder
 from keysync.config import Occlusion
 from keysync.diffusion.autoencoder import Autoencoder, TemporalAutoencoder
 from keysync.diffusion.compact_autoencoder import CompactAutoencoder, CompactAutoencoderConfig
@@ -33,7 +33,8 @@ from keysync.face.track import FaceTracker, face_tracker
 from keysync.generate.layout import Layout
 from keysync.generate.stage import Stage
 from keysync.mask.hands import ByHands
-from keysync.mask.occlusion import ByFace, FaceOrNot, Finder, Together
+from keysync.mask.occlusion import ByFace, FaceOrNot, Finder, Follower, Together
+from keysync.mask.sam2 import Sam2Follower, open_sam2
 from keysync.mask.segmenter import Segmenter, SegmenterConfig
 from keysync.outline import COMPACT, model_folder, outline, read_description
 from keysync.speech import Sound
@@ -99,7 +100,6 @@ def load_models(choice: str | Path = "auto", device: str = "auto") -> Models:
     folder = model_folder(choice)
     where = _device(device)
     description = read_description(folder)
-    digest = sha256(json.dumps(description["sha256"], sort_keys=True).encode()).hexdigest()
     known, layout = outline(folder), Layout(**description["layout"])
     tracker = face_tracker()
     build = {"compact": _compact, "full": _full}
@@ -117,7 +117,7 @@ def load_models(choice: str | Path = "auto", device: str = "auto") -> Models:
         autoencoder=autoencoder,
         keyframes=keyframes,
         interpolation=interpolation,
-        digest=digest,
+        digest=_digest(description["sha256"]),
     )
 
 
@@ -126,19 +126,46 @@ def compact_ear() -> CompactAudioEncoder:
     return _audio_encoder(COMPACT, read_description(COMPACT), torch.device("cpu"))
 
 
-def load_finder(occlusion: Occlusion, device: torch.device, folder: Path = OCCLUSION) -> Finder | None:
-    """What finds occluders; None for ``off``.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OcclusionModels:
+    """What looks for things before a face."""
+
+    finder: Finder
+    follower: Callable[[], Follower] | None = None  # refines what was found: one for each run of a face
+    digest: str = ""  # of all their weights
+
+
+def load_occlusion(
+    occlusion: Occlusion, device: torch.device, folder: Path = OCCLUSION
+) -> OcclusionModels | None:
+    """The networks that one way to look for occluders needs; None for ``off``.
 
     Args:
         folder: of the segmenter, as ``keysync train occlusion`` makes it.
     Raises:
-        CheckpointError: its files are missing, altered or do not fit.
+        CheckpointError: files are missing, altered or do not fit.
     """
     if occlusion == "off":
         return None
-    hands = ByHands(model_file("palm_detection_full.tflite"), model_file("hand_landmark_full.tflite"))
+    palm, hand = "palm_detection_full.tflite", "hand_landmark_full.tflite"
+    hands = ByHands(model_file(palm), model_file(hand))
+    hashes = {name: MODELS[name].sha256 for name in (palm, hand)}
     if occlusion == "hands":
-        return hands
+        return OcclusionModels(finder=hands, digest=_digest(hashes))
+    sam2 = open_sam2(sam2_folder(), device) if occlusion == "sam2" else None
+    segmenter, known = _segmenter(folder, device)
+    hashes |= known
+    both = Together(ByFace(FaceOrNot(segmenter, device)), hands)
+    if sam2 is None:
+        return OcclusionModels(finder=both, digest=_digest(hashes))
+    hashes |= {
+        f"sam2/{name}": hash_file(sam2_folder() / name) for name in ("config.json", "model.safetensors")
+    }
+    return OcclusionModels(finder=both, follower=lambda: Sam2Follower(sam2), digest=_digest(hashes))
+
+
+def _segmenter(folder: Path, device: torch.device) -> tuple[Segmenter, dict[str, str]]:
+    """The network of a folder, and the hashes of its files."""
     path = folder / "model.json"
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
@@ -146,8 +173,11 @@ def load_finder(occlusion: Occlusion, device: torch.device, folder: Path = OCCLU
         hashes = dict(description["sha256"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: does not describe a segmenter ({error})") from error
-    network = _filled(network, folder / "segmenter.safetensors", hashes, device)
-    return Together(ByFace(FaceOrNot(network, device)), hands)
+    return _filled(network, folder / "segmenter.safetensors", hashes, device), hashes
+
+
+def _digest(hashes: dict[str, str]) -> str:
+    return sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
 
 def _device(name: str) -> torch.device:

@@ -1,13 +1,17 @@
 """What is before whose face, frame by frame: one more look through the clip, before anything is painted.
 
 Each unbroken run of one face is cut out small and judged in stretches of some ten seconds; a mask takes
-about 0.5 kB where there is an occluder and nothing where there is none.
+about 0.5 kB where there is an occluder and nothing where there is none. Where asked for, a second look
+refines what the first one found, in larger crops and shorter stretches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +20,7 @@ from jaxtyping import Float32, Float64, UInt8
 from keysync.clip import Cover, Frame
 from keysync.face.survey import Appearance, Survey
 from keysync.face.warp import apply, invert, warp
-from keysync.mask.occlusion import NOTHING_KNOWN, Clean, Finder, cover
+from keysync.mask.occlusion import NOTHING_KNOWN, Click, Finder, Follower, Shares, cover
 from keysync.mask.segmenter import SIDE
 from keysync.media.masks import write_masks
 
@@ -40,7 +44,55 @@ def find_occluders(
         size: side of the crops that ``seen.to_crop`` leads to, pixels.
         on_progress: told the number of frames done.
     """
-    views = [_View(part, size, finder) for part in seen.appearances if part.person in people]
+    views = [_Found(part, size, finder) for part in seen.appearances if part.person in people]
+    return _look(frames, seen, views, on_progress)
+
+
+def refine_occluders(
+    frames: Iterable[Frame],
+    seen: Survey,
+    people: Collection[int],
+    follower: Callable[[], Follower],
+    size: int,
+    *,
+    clicks: Sequence[tuple[int, int, Fraction]] = (),
+    on_note: Callable[[str], None] | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> Survey:
+    """The survey, with what was found before each face of ``people`` refined, and what was clicked at added.
+
+    Args:
+        frames: as for ``find_occluders``, as ``size`` and ``on_progress``.
+        seen: after ``find_occluders``.
+        follower: makes a new one for each unbroken run of a face.
+        clicks: x, y and seconds of points of the frame that are not face.
+        on_note: told of every click that no face's crop shows.
+    """
+    views = [_Followed(part, size, follower()) for part in seen.appearances if part.person in people]
+    for x, y, time in clicks:
+        number = _frame_at(seen.times, time)
+        hits = [view.click(number, x, y) for view in views] if number is not None else []
+        if not any(hits) and on_note:
+            fact = "no frame is shown then" if number is None else "no synced face is near that point then"
+            on_note(
+                f"occluder {x},{y}@{float(time):g} was left out: {fact}; 'keysync check --sheet' shows faces"
+            )
+    return _look(frames, seen, views, on_progress)
+
+
+def _frame_at(times: Sequence[Fraction], time: Fraction) -> int | None:
+    """The number of the frame that is shown at a time; None before the first and after the last."""
+    step = (times[-1] - times[0]) / max(len(times) - 1, 1)
+    return bisect_right(times, time) - 1 if times[0] <= time <= times[-1] + step else None
+
+
+def _look(
+    frames: Iterable[Frame],
+    seen: Survey,
+    views: Sequence[_View],
+    on_progress: Callable[[int], None] | None,
+) -> Survey:
+    """The survey, with the covers of every view filled in."""
     waiting, active = sorted(views, key=lambda view: view.part.first, reverse=True), list[_View]()
     for number, (_, frame) in enumerate(zip(seen.times, frames, strict=False)):
         while waiting and waiting[-1].part.first == number:
@@ -53,7 +105,7 @@ def find_occluders(
         if on_progress:
             on_progress(number + 1)
     found = {id(view.part): view.covers for view in views}
-    parts = [replace(part, covers=tuple(found.get(id(part), ()))) for part in seen.appearances]
+    parts = [replace(part, covers=tuple(found.get(id(part), part.covers))) for part in seen.appearances]
     return replace(seen, appearances=parts)
 
 
@@ -95,35 +147,84 @@ def save_masks(folder: Path, seen: Survey, size: int, shape: tuple[int, int]) ->
             write_masks(folder / f"person-{person}.mkv", masks(parts), seen.times, shape)
 
 
-@dataclass(slots=True)
-class _View:
+class _View(ABC):
     """One appearance while its frames go by."""
 
-    part: Appearance
-    size: int
-    finder: Finder
-    covers: list[Cover | None] = field(default_factory=list)
-    _crops: list[np.ndarray] = field(default_factory=list)
-    _clean: Clean = NOTHING_KNOWN
+    def __init__(self, part: Appearance, size: int, sides: tuple[int, int], stretch: int) -> None:
+        """Crops of ``sides[0]`` pixels in which the aligned crop takes ``sides[1]``, so many at a time."""
+        self.part = part
+        self.covers: list[Cover | None] = []
+        self._size, self._sides, self._stretch = size, sides, stretch
+        self._crops: list[np.ndarray] = []
+        self._place = 0  # of the next frame
 
     @property
     def complete(self) -> bool:
-        return len(self.covers) == len(self.part)
+        return self._place == len(self.part)
 
     def look(self, rgb: np.ndarray) -> None:
         """The next frame."""
-        place = len(self.covers) + len(self._crops)
-        side = SIDE * self.finder.reach
-        to_small = self.part.to_crop[place] * (SIDE / self.size)
-        to_small[:, 2] += (side - SIDE) / 2
-        self._crops.append(warp(rgb, to_small, side, side))
-        if len(self._crops) == STRETCH or place == len(self.part) - 1:
-            self._settle()
+        self._crops.append(warp(rgb, self._to_crop(self._place), self._sides[0], self._sides[0]))
+        self._place += 1
+        if len(self._crops) == self._stretch or self.complete:
+            crops = np.stack(self._crops)
+            self._crops.clear()
+            self._settle(crops)
 
-    def _settle(self) -> None:
-        masks, self._clean = self.finder.find(np.stack(self._crops), self._clean)
+    @abstractmethod
+    def _settle(self, crops: UInt8[np.ndarray, "n s s 3"]) -> None:
+        """Judge a stretch of crops, the last of which is that of the frame before ``_place``."""
+
+    def _to_crop(self, place: int) -> Float64[np.ndarray, "2 3"]:
+        wide, inner = self._sides
+        matrix: Float64[np.ndarray, "2 3"] = self.part.to_crop[place] * (inner / self._size)
+        matrix[:, 2] += (wide - inner) / 2
+        return matrix
+
+    def _keep(self, masks: Shares) -> None:
         for mask in masks:
             place = len(self.covers)
-            lips = apply(self.part.to_crop[place] * (SIDE / self.size), self.part.landmarks[place][_LIPS])
+            lips = apply(self.part.to_crop[place] * (SIDE / self._size), self.part.landmarks[place][_LIPS])
             self.covers.append(cover(mask, lips.astype(np.float32)))
-        self._crops.clear()
+
+
+class _Found(_View):
+    """What a finder finds."""
+
+    def __init__(self, part: Appearance, size: int, finder: Finder) -> None:
+        super().__init__(part, size, (SIDE * finder.reach, SIDE), STRETCH)
+        self._finder, self._clean = finder, NOTHING_KNOWN
+
+    def _settle(self, crops: UInt8[np.ndarray, "n s s 3"]) -> None:
+        masks, self._clean = self._finder.find(crops, self._clean)
+        self._keep(masks)
+
+
+class _Followed(_View):
+    """What a follower makes of that."""
+
+    def __init__(self, part: Appearance, size: int, follower: Follower) -> None:
+        super().__init__(part, size, (follower.side, follower.side), follower.stretch)
+        self._follower = follower
+        self._clicks: list[Click] = []
+
+    def click(self, number: int, x: int, y: int) -> bool:
+        """Take a pixel of frame ``number`` for an occluder's; False if the crop does not show it then."""
+        place = number - self.part.first
+        if not 0 <= place < len(self.part):
+            return False
+        where = apply(self._to_crop(place), np.array([[x + 0.5, y + 0.5]]))[0]
+        if not ((where >= 0) & (where < self._sides[0])).all():
+            return False
+        self._clicks.append(Click(place, float(where[0]), float(where[1])))
+        return True
+
+    def _settle(self, crops: UInt8[np.ndarray, "n s s 3"]) -> None:
+        first = self._place - len(crops)
+        known = self.part.covers[first : self._place] or [None] * len(crops)
+        nothing = np.zeros((SIDE, SIDE), np.float32)
+        found = np.stack([hidden.alpha() if hidden else nothing for hidden in known])
+        clicks = [Click(place - first, x, y) for place, x, y in self._clicks if first <= place < self._place]
+        self._keep(self._follower.take(crops, found, clicks))
+        if self.complete:
+            self._keep(self._follower.rest())

@@ -2,6 +2,7 @@
 
 survey    look through the clip once: shots, people, where their faces are
 uncover   look again: what is before the faces of those who shall speak
+refine    where asked for, once more: follow each of those things
 arrange   how long the result is, and which frame is seen when
 cast      whom to sync, and in which frames
 perform   per person: encode the faces, sample keyframes, fill the frames between them
@@ -35,8 +36,8 @@ from keysync.mask.region import lower_face_box, to_latent
 from keysync.media.read import probe, read_frames, read_speech
 from keysync.media.replay import Replay
 from keysync.media.write import VideoWriter, require_space
-from keysync.models import Models, load_finder
-from keysync.occluders import find_occluders, save_masks
+from keysync.models import Models, load_occlusion
+from keysync.occluders import find_occluders, refine_occluders, save_masks
 from keysync.perform import Painted, perform
 from keysync.report import Box, Report
 from keysync.timeline import arrange, needed
@@ -62,7 +63,8 @@ def sync_file(
 
     Args:
         speech: one, for whom ``config.speaker`` names; or several, by the number of the person who says it.
-        on_progress: told the step (``look``, ``uncover`` or ``sync``), the frames done and the frames in all.
+        on_progress: told the step (``look``, ``uncover``, ``refine`` or ``sync``), the frames done and the
+            frames in all.
         masks: folder for films of what was found before each face.
     Raises:
         InputError: a file cannot be read or written, or no frame shows a face.
@@ -83,6 +85,9 @@ def sync_file(
         keep_background_db=config.keep_background_db, scratch=work_folder(output),
     )  # fmt: skip
     require_space(output, info, config.video_codec, video)
+    looking = load_occlusion(config.occlusion, models.device)
+    settings = _settings(video, spoken, assigned, models, looking.digest if looking else "", config)
+    job = Job(output, settings, resume=config.resume)
     sounds = {path: read_speech(path) for path in spoken}
     report = Report(
         model=models.name, video=str(video), speech=", ".join(map(str, spoken)), output=str(output)
@@ -103,17 +108,22 @@ def sync_file(
     line = arrange(seen.times, heard_s, config.length, config.extend, seen.shots[-1])
     whom = speakers(seen, spoken[0], assigned, info, config, report)
     with report.clock("occlusion"):
-        finder = load_finder(config.occlusion, models.device)
-        if finder is not None:
+        if looking is not None:
             seen = find_occluders(
-                read_frames(video), seen, whom, finder, models.image_size,
+                read_frames(video), seen, whom, looking.finder, models.image_size,
                 on_progress=tell("uncover", info.frames),
             )  # fmt: skip
+        if looking is not None and looking.follower is not None:
+            seen = refine_occluders(
+                read_frames(video), seen, whom, looking.follower, models.image_size,
+                clicks=config.clicks(), on_note=report.note, on_progress=tell("refine", info.frames),
+            )  # fmt: skip
+        looking = None  # its networks need not wait in memory while faces are painted
     if masks is not None:
         save_masks(masks, seen, models.image_size, (info.height, info.width))
     parts = cast(rearranged(seen, line), line, sounds, whom, config, report)
     replay = Replay(video, line.order, line.times)
-    with Job(output, _settings(video, spoken, whom, models, config), resume=config.resume) as job, writer:
+    with job, writer:
         advance = tell("sync", len(line))
         for frame in sync(replay, parts, models, config, report, job):
             with report.clock("write"):
@@ -195,15 +205,21 @@ def _show(
 
 
 def _settings(
-    video: Path, spoken: list[Path], whom: dict[int, Path], models: Models, config: SyncConfig
+    video: Path,
+    spoken: list[Path],
+    assigned: dict[int, Path],
+    models: Models,
+    occlusion: str,
+    config: SyncConfig,
 ) -> dict[str, object]:
-    """Everything that decides what the result looks like."""
+    """Everything that decides what the result looks like; ``occlusion`` is the digest of those weights."""
     files = {str(path.resolve()): [path.stat().st_size, path.stat().st_mtime_ns] for path in (video, *spoken)}
     settings = asdict(replace(config, resume=False))
     return {
         "files": files,
-        "whom": {person: str(path) for person, path in whom.items()},
+        "assigned": {person: str(path) for person, path in assigned.items()},
         "model": models.name,
         "weights": models.digest,
+        "occlusion": occlusion,
         "settings": settings,
     }

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from keysync.interfaces import cli
 from keysync.media.read import read_frames
-from keysync.models import Models
+from keysync.models import Models, load_occlusion
 
 MakeClip = Callable[..., Path]
 
@@ -115,6 +116,11 @@ def test_a_person_is_given_a_speech_by_number(
         (["--json", "nowhere/report.json"], 2, "its folder does not exist"),
         (["--video-codec", "vp8"], 2, "vp8"),
         (["--length", "forever"], 2, "forever"),
+        (["--occlusion", "sam3"], 2, "sam3"),
+        (["--occlusion", "sam2", "--occluder", "5,5"], 2, "occluder is '5,5'; write x,y@time"),
+        (["--occlusion", "sam2", "--occluder", "-5,5@1"], 2, "occluder is '-5,5@1'"),
+        (["--occlusion", "sam2", "--occluder", "5,5@1e9"], 2, "occluder is '5,5@1e9'"),
+        (["--occluder", "5,5@1"], 2, "add --occlusion sam2"),
     ],
 )
 def test_a_wrong_option_is_one_line_and_exit_2(
@@ -199,3 +205,57 @@ def test_models_lists_hashes_and_licences(run: Callable[..., tuple[int, str]]) -
     assert "face_landmark.tflite" in printed
     assert "compact/keyframes.safetensors" in printed
     assert "Apache-2.0" in printed
+
+
+@pytest.fixture
+def with_sam2(sam2_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Models) -> Path:  # noqa: ARG001
+    """The user's folder of models, with SAM 2 in it, and what looks for occluders as it really is."""
+    for place in ("keysync.pipeline", "keysync.models"):
+        monkeypatch.setattr(f"{place}.load_occlusion", load_occlusion)
+    monkeypatch.setenv("KEYSYNC_MODELS", str(tmp_path / "mine"))
+    return Path(shutil.copytree(sam2_weights, tmp_path / "mine" / "sam2"))
+
+
+@pytest.mark.parametrize("command", ["sync", "check"])
+def test_sam2_without_weights_is_one_line_before_anything_is_looked_at(
+    command: str, with_sam2: Path, run: Callable[..., tuple[int, str]], make_clip: MakeClip,
+    make_speech: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    shutil.rmtree(with_sam2)
+    monkeypatch.setattr("keysync.models.sam2_folder", lambda: with_sam2)
+    out = ("-o", tmp_path / "out.mkv") if command == "sync" else ("--sheet", tmp_path / "sheet.png")
+    code, printed = run(command, make_clip(3), make_speech(), *out, "--occlusion", "sam2")
+    assert code == 2
+    (line,) = [line for line in printed.splitlines() if line.startswith("error:")]
+    assert line.endswith(
+        f"'keysync models fetch sam2' gets it, or put the folder of a Sam2VideoModel at {with_sam2}"
+    )
+    assert "Traceback" not in printed
+
+
+def test_a_clicked_occluder_is_followed_and_a_click_beside_is_told(
+    with_sam2: Path, run: Callable[..., tuple[int, str]], make_clip: MakeClip, make_speech: MakeClip,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    words = ["--occlusion", "sam2", "--occluder", "48,56@0.2", "--occluder", "9000,5@0.2"]
+    extra = ["--save-masks", tmp_path / "masks", "--json", tmp_path / "report.json"]
+    code, printed = run("sync", make_clip(10), make_speech(0.4), "-o", tmp_path / "o.mkv", *words, *extra)
+    assert code == 0
+    assert printed.count("left out") == 1
+    assert "occluder 9000,5@0.2 was left out: no synced face is near that point then" in printed
+    (span,) = json.loads((tmp_path / "report.json").read_text())["occluders"]
+    assert span["first"] <= 5 <= span["last"]  # random weights: what else they see nobody knows
+    assert (tmp_path / "masks" / "person-1.mkv").exists()
+    code, printed = run("check", make_clip(10), make_speech(0.4), "--sheet", tmp_path / "s.png", *words)
+    assert code == 0
+    assert printed.count("left out") == 1
+    code, printed = run("models")
+    assert str(with_sam2 / "model.safetensors") in printed
+    assert "your own" in printed
+
+
+def test_models_fetch_sam2_tells_where_it_is(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("keysync.checkpoints.fetch_sam2", lambda: tmp_path / "sam2")
+    assert run("models", "fetch", "sam2") == (0, f"{tmp_path / 'sam2'}\n")

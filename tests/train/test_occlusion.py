@@ -7,7 +7,7 @@ import torch
 from keysync.errors import ConfigError
 from keysync.mask.occlusion import NOTHING_KNOWN, ByFace, FaceOrNot
 from keysync.mask.segmenter import SIDE, Segmenter, SegmenterConfig
-from keysync.models import load_finder
+from keysync.models import load_occlusion
 from keysync.train.occlusion import Batch, OcclusionPlan, pack, scores, segmenter_loss
 from keysync.train.occlusion_faces import SIDE as STORED
 from keysync.train.occlusion_faces import Faces
@@ -83,14 +83,14 @@ def test_what_is_packed_is_what_the_pipeline_loads(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = Segmenter(SegmenterConfig(widths=(4, 8))).eval()
     folder = pack(network, tmp_path)
-    finder = load_finder("auto", torch.device("cpu"), folder)
-    assert finder is not None
+    looking = load_occlusion("auto", torch.device("cpu"), folder)
+    assert looking is not None
     crops = np.random.default_rng(0).integers(0, 255, (3, SIDE, SIDE, 3), dtype=np.uint8)
     wide = np.zeros((3, 2 * SIDE, 2 * SIDE, 3), np.uint8)
     wide[:, SIDE // 2 : SIDE // 2 + SIDE, SIDE // 2 : SIDE // 2 + SIDE] = crops
     alone = ByFace(FaceOrNot(network.half().float(), torch.device("cpu")))
     np.testing.assert_allclose(
-        finder.find(wide, NOTHING_KNOWN)[0], alone.find(crops, NOTHING_KNOWN)[0], atol=1e-4
+        looking.finder.find(wide, NOTHING_KNOWN)[0], alone.find(crops, NOTHING_KNOWN)[0], atol=1e-4
     )
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, no_type_check
 
@@ -75,9 +76,17 @@ def sync(
     occlusion: Annotated[
         Occlusion,
         typer.Option(
-            help="What before the mouth to find and leave on top: hands, or anything (auto; young)."
+            help="What before the mouth to find and leave on top: hands, or anything (auto; young), or "
+            "anything and followed by SAM 2 (sam2; slow, see 'keysync models')."
         ),
     ] = "hands",
+    occluder: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A point on a thing before the face, x,y@time in pixels and seconds, several times; "
+            "SAM 2 follows it (needs --occlusion sam2)."
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     seed: Annotated[int, typer.Option(help="Same seed, same film.")] = 23,
     steps: Annotated[
@@ -97,8 +106,8 @@ def sync(
         raise ConfigError("give either one speech after the video, or --assign PERSON=SPEECH")
     config = SyncConfig(
         seed=seed, steps=steps, length=length, extend=extend, speaker=speaker,
-        occlusion=occlusion, keep_background_db=keep_background, resume=resume, video_codec=video_codec,
-        crf=crf,
+        occlusion=occlusion, occluders=tuple(occluder or ()), keep_background_db=keep_background,
+        resume=resume, video_codec=video_codec, crf=crf,
     )  # fmt: skip
     _sync(video, audio or _assigned(assign or []), output, model, device, config, json, save_masks)
 
@@ -172,6 +181,7 @@ def check(
     occlusion: Annotated[
         Occlusion, typer.Option(help="As for sync; looked for only with --sheet.")
     ] = "hands",
+    occluder: Annotated[list[str] | None, typer.Option(help="As for sync; only with --sheet.")] = None,
     model: Annotated[str, typer.Option(help="auto, compact, full, or a model folder.")] = "auto",
     json: Annotated[Path | None, typer.Option(help="Write everything as JSON.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Write a PNG: frames with boxes and numbers.")] = None,
@@ -184,8 +194,10 @@ def check(
         if path is not None and not path.parent.is_dir():
             raise ConfigError(f"{path}: its folder does not exist; make it first")
     config = SyncConfig(
-        speaker=speaker, length=length, extend=extend, occlusion=occlusion if sheet else "off"
+        speaker=speaker, length=length, extend=extend, occlusion=occlusion, occluders=tuple(occluder or ())
     )
+    if sheet is None:
+        config = replace(config, occlusion="off", occluders=())
     known = outline(model)
     with _bar() as advance:
         found = check_file(
@@ -228,12 +240,15 @@ def models(context: typer.Context) -> None:
     """List model files; 'fetch' gets what is missing."""
     if context.invoked_subcommand is not None:
         return
-    from keysync.checkpoints import cache_folder, installed
+    from keysync.checkpoints import cache_folder, installed, installed_sam2
     from keysync.outline import COMPACT, model_folder
 
     table = Table("file", "MB", "licence", "SHA-256", "where")
     for row in installed():
         place = str(row.path) if row.path else "not installed: keysync models fetch"
+        table.add_row(row.name, f"{row.size / 1e6:.1f}", row.licence, row.sha256[:12], place)
+    for row in installed_sam2():
+        place = str(row.path) if row.path else "not installed: keysync models fetch sam2"
         table.add_row(row.name, f"{row.size / 1e6:.1f}", row.licence, row.sha256[:12], place)
     import json
 
@@ -250,10 +265,17 @@ def models(context: typer.Context) -> None:
 
 
 @models_app.command()
-def fetch() -> None:
-    """Get the face models (Apache-2.0) into the cache; verified by hash."""
-    from keysync.checkpoints import installed, model_file
+def fetch(
+    what: Annotated[
+        Literal["faces", "sam2"], typer.Argument(help="sam2: what --occlusion sam2 needs, 156 MB.")
+    ] = "faces",
+) -> None:
+    """Get the face and hand models, or SAM 2 (all Apache-2.0), into the cache; verified by hash."""
+    from keysync.checkpoints import fetch_sam2, installed, model_file
 
+    if what == "sam2":
+        console.print(str(fetch_sam2()), soft_wrap=True)
+        return
     for row in installed():
         console.print(str(model_file(row.name)), soft_wrap=True)
 

@@ -8,8 +8,9 @@ person, and time, because an occluder stays for some frames and a wrong answer r
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ from keysync.mask.segmenter import SIDE, Segmenter
 Crops = UInt8[np.ndarray, "n 128 128 3"]
 WideCrops = UInt8[np.ndarray, "n side side 3"]
 Shares = Float32[np.ndarray, "n 128 128"]
+EarlierShares = Float32[np.ndarray, "before 128 128"]
 
 _SAMPLES = 9  # crops of which the clean picture is the median
 _CLEAN = 0.25  # a pixel whose answer is below may be trusted to be face
@@ -130,6 +132,38 @@ class Together(Finder):
             found, before = finder.find(np.stack([middle_of(crop, side) for crop in crops]), before)
             hidden = np.maximum(hidden, found)
         return hidden, before
+
+
+class Click(NamedTuple):
+    """A point that the user put on an occluder."""
+
+    place: int  # number of the crop
+    x: float  # pixels of the crop, as ``y``; centres at .5
+    y: float
+
+
+class Follower(ABC):
+    """Refines what a finder found in one unbroken run of one face, by following each object through it.
+
+    Crops come in stretches. One stretch is held back, so that an object first seen in the next is still
+    followed back through it.
+    """
+
+    side: int  # of the crops that it wants, pixels
+    stretch: int  # most crops at a time
+
+    @abstractmethod
+    def take(self, crops: WideCrops, found: Shares, clicks: Sequence[Click] = ()) -> EarlierShares:
+        """The next stretch in, the masks of the one before out; none at first.
+
+        Args:
+            found: the finder's masks of these crops.
+            clicks: by place in these crops.
+        """
+
+    @abstractmethod
+    def rest(self) -> Shares:
+        """The masks of the last stretch; nothing may be taken afterwards."""
 
 
 def middle_of(wide: Shaped[np.ndarray, "s s *c"], side: int = SIDE) -> Shaped[np.ndarray, "{side} {side} *c"]:
