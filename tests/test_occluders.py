@@ -89,10 +89,11 @@ def _film(count: int) -> list[Frame]:
 
 
 def _appearance(first: int, count: int, person: int = 1) -> Appearance:
+    around = np.stack([32 + 20 * np.cos(np.arange(68)), 32 + 20 * np.sin(np.arange(68))], axis=1)
     return Appearance(
         person=person,
         first=first,
-        landmarks=np.full((count, 68, 2), 32, np.float32),
+        landmarks=np.tile(around.astype(np.float32), (count, 1, 1)),
         to_crop=np.tile(np.eye(2, 3), (count, 1, 1)),
         yaw_deg=np.zeros(count, np.float32),
         width=np.full(count, 50, np.float32),

@@ -20,12 +20,11 @@ from jaxtyping import Float32, Float64, UInt8
 from keysync.clip import Cover, Frame
 from keysync.face.survey import Appearance, Survey
 from keysync.face.warp import apply, invert, warp
-from keysync.mask.occlusion import NOTHING_KNOWN, Click, Finder, Follower, Shares, cover
+from keysync.mask.occlusion import NOTHING_KNOWN, Click, Finder, Follower, cover, on_face
 from keysync.mask.segmenter import SIDE
 from keysync.media.masks import write_masks
 
 STRETCH = 250  # crops judged together, 12 MB
-_LIPS = slice(48, 60)
 
 
 def find_occluders(
@@ -181,11 +180,14 @@ class _View(ABC):
         matrix[:, 2] += (wide - inner) / 2
         return matrix
 
-    def _keep(self, masks: Shares) -> None:
+    def _keep(self, masks: Iterable[Float32[np.ndarray, "128 128"]]) -> None:
         for mask in masks:
-            place = len(self.covers)
-            lips = apply(self.part.to_crop[place] * (SIDE / self._size), self.part.landmarks[place][_LIPS])
-            self.covers.append(cover(mask, lips.astype(np.float32)))
+            self.covers.append(cover(mask, self._points(len(self.covers))))
+
+    def _points(self, place: int) -> Float32[np.ndarray, "68 2"]:
+        """Landmarks in pixels of a mask."""
+        to_mask = self.part.to_crop[place] * (SIDE / self._size)
+        return apply(to_mask, self.part.landmarks[place]).astype(np.float32)
 
 
 class _Found(_View):
@@ -196,8 +198,9 @@ class _Found(_View):
         self._finder, self._clean = finder, NOTHING_KNOWN
 
     def _settle(self, crops: UInt8[np.ndarray, "n s s 3"]) -> None:
+        first = self._place - len(crops)
         masks, self._clean = self._finder.find(crops, self._clean)
-        self._keep(masks)
+        self._keep(on_face(mask, self._points(first + number)) for number, mask in enumerate(masks))
 
 
 class _Followed(_View):

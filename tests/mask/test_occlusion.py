@@ -14,6 +14,7 @@ from keysync.mask.occlusion import (
     clean_picture,
     cover,
     masks,
+    on_face,
     on_top,
     steady,
     uncovered,
@@ -21,7 +22,9 @@ from keysync.mask.occlusion import (
 from keysync.mask.segmenter import SIDE, Segmenter, SegmenterConfig
 
 FACE, THING = 150, 30
-LIPS = np.array([[64 + 14 * np.cos(t), 84 + 6 * np.sin(t)] for t in np.linspace(0, 6, 12)], np.float32)
+POINTS = np.full((68, 2), 64, np.float32)  # landmarks: a round face, and lips
+POINTS[:27] = [[64 + 40 * np.cos(t), 64 + 50 * np.sin(t)] for t in np.linspace(0, 6.2, 27)]
+POINTS[48:60] = [[64 + 14 * np.cos(t), 84 + 6 * np.sin(t)] for t in np.linspace(0, 6, 12)]
 
 
 def by_brightness(crops: np.ndarray, clean: Clean) -> np.ndarray:
@@ -88,14 +91,23 @@ def test_specks_and_fleeting_spots_are_no_occluders() -> None:
 
 def test_a_cover_keeps_its_mask_and_knows_how_much_of_the_mouth_it_hides() -> None:
     mask = np.zeros((SIDE, SIDE), np.float32)
-    assert cover(mask, LIPS) is None
+    assert cover(mask, POINTS) is None
     mask[:, 64:] = 1
-    kept = cover(mask, LIPS)
+    kept = cover(mask, POINTS)
     assert kept is not None
     np.testing.assert_array_equal(kept.alpha(), mask)
     assert kept.mouth == pytest.approx(0.5, abs=0.05)
     assert kept.share == pytest.approx(0.5)
     assert len(kept.packed) < 500
+
+
+def test_what_stands_beside_the_face_is_left_out_and_what_reaches_into_it_is_kept_whole() -> None:
+    mask = np.zeros((SIDE, SIDE), np.float32)
+    mask[100:, :12] = 1  # beside it
+    mask[90:128, 56:72] = 1  # from below over the chin
+    kept = on_face(mask, POINTS)
+    assert not kept[:, :12].any()
+    np.testing.assert_array_equal(kept[:, 20:], mask[:, 20:])
 
 
 def test_cells_at_the_edge_are_repainted_and_hidden_ones_are_not() -> None:

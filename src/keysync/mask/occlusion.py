@@ -34,6 +34,7 @@ _SPECK = 16  # pixels of a crop of 128: smaller covers are noise
 _FLEETING = 160  # pixels: smaller covers must be seen in two frames in a row
 _CELL_HIDDEN = 0.97  # share of a latent cell that must be hidden for it to be left alone
 _SOFT_EDGE = 1 / 400  # of the crop's side: deviation of the blur that makes an edge alpha
+_OUTLINE, _LIPS = slice(27), slice(48, 60)  # iBUG: jaw line and brows; outer lips
 _GUIDE_REACH, _GUIDE_SOFTNESS = 3, 1e-3
 
 
@@ -199,18 +200,45 @@ def masks(shares: Shares) -> Shares:
     return kept
 
 
-def cover(mask: Float32[np.ndarray, "128 128"], lips: Float32[np.ndarray, "12 2"]) -> Cover | None:
+def cover(mask: Float32[np.ndarray, "128 128"], landmarks: Float32[np.ndarray, "68 2"]) -> Cover | None:
     """Keep a mask; None where nothing is hidden.
 
     Args:
-        lips: their outline in pixels of the mask.
+        landmarks: in pixels of the mask.
     """
     if not (mask > 0.5).any():
         return None
-    mouth = np.zeros((SIDE, SIDE), np.uint8)
-    cv2.fillConvexPoly(mouth, cv2.convexHull(np.round(lips).astype(np.int32)), 1)
-    inside = mouth > 0
+    inside = _filled(landmarks[_LIPS]) > 0
     return Cover.pack(mask, float(mask[inside].mean()) if inside.any() else 0.0)
+
+
+def on_face(
+    mask: Float32[np.ndarray, "128 128"], landmarks: Float32[np.ndarray, "68 2"]
+) -> Float32[np.ndarray, "128 128"]:
+    """Those pieces of a mask that reach into the face.
+
+    What stands beside a face hides nothing of it. This is also where most wrong answers are: a judge knows
+    this face from its clean picture, and clothes and rooms only from others.
+
+    Args:
+        landmarks: in pixels of the mask.
+    """
+    deep = cv2.erode(_filled(landmarks[_OUTLINE]), np.ones((7, 7), np.uint8)) > 0
+    kept = np.zeros_like(mask)
+    count, label = cv2.connectedComponents((mask > 0.5).astype(np.uint8))
+    for piece in range(1, count):
+        inside = label == piece
+        if (inside & deep).sum() >= _SPECK:
+            near = cv2.dilate(inside.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+            kept[near] = mask[near]
+    return kept
+
+
+def _filled(points: Float32[np.ndarray, "n 2"]) -> UInt8[np.ndarray, "128 128"]:
+    """1 inside the hull of points."""
+    area = np.zeros((SIDE, SIDE), np.uint8)
+    cv2.fillConvexPoly(area, cv2.convexHull(np.round(points).astype(np.int32)), 1)
+    return area
 
 
 def uncovered(cells: UInt8[np.ndarray, "c c"], hidden: Cover | None) -> UInt8[np.ndarray, "c c"]:
