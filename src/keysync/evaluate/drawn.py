@@ -46,7 +46,7 @@ from keysync.synthetic.make import VERSION, make_clips, plan_clips
 PEOPLE, SEED = 24, 7
 REFERENCES = ("truth", "nothing", "frozen")
 _SIZE, _SECONDS, _FRAMING = (512, 512), 4.0, "head"
-_SILENCE_S = 2.0  # of the silent take: LipLeak counts frames, and half of them tell as much
+_SILENCE_S = 1.5  # of the silent take: LipLeak counts frames, and these tell as much as all
 _READABLE_R = 0.85  # what the mesh reads of a take's opening with what was drawn
 _TRIED = 4  # people drawn for each one wanted, at most
 _REFERENCE = 1  # counts up when the reference films change

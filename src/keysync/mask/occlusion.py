@@ -223,12 +223,12 @@ def on_face(
     Args:
         landmarks: in pixels of the mask.
     """
-    deep = cv2.erode(_filled(landmarks[_OUTLINE]), np.ones((7, 7), np.uint8)) > 0
+    face = _filled(landmarks[_OUTLINE]) > 0
     kept = np.zeros_like(mask)
     count, label = cv2.connectedComponents((mask > 0.5).astype(np.uint8))
     for piece in range(1, count):
         inside = label == piece
-        if (inside & deep).sum() >= _SPECK:
+        if (inside & face).sum() >= _SPECK:
             near = cv2.dilate(inside.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
             kept[near] = mask[near]
     return kept
