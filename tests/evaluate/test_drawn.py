@@ -71,11 +71,22 @@ def test_tracks_of_the_takes_are_measured_once(person: Person, monkeypatch: pyte
     assert (drawn.kept_track(film).landmarks == first.landmarks).all()
 
 
-def test_reference_films_are_made_once(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    films = [drawn.reference(row, person.old, person.new) for row in REFERENCES]
-    for made in ("write_truth", "write_frozen"):
-        monkeypatch.setattr(drawn, made, lambda *_: pytest.fail("made again"))
-    assert [drawn.reference(row, person.old, person.new) for row in REFERENCES] == films
+def test_references_are_made_once_until_the_code_changes(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = drawn.references(person.old, person.new)
+    assert set(first) == set(REFERENCES)
+    assert all(drawn.reference_film(row, person.old, person.new).is_file() for row in REFERENCES)
+    with monkeypatch.context() as patch:
+        patch.setattr(drawn, "write_truth", lambda *_: pytest.fail("made again"))
+        assert drawn.references(person.old, person.new) == first
+    monkeypatch.setattr(drawn, "_code", lambda: "other")
+    made: list[Path] = []
+    write = drawn.write_truth
+    monkeypatch.setattr(drawn, "write_truth", lambda *given: made.append(given[2]) or write(*given))
+    again = drawn.references(person.old, person.new)
+    assert made == [person.new / "truth.mp4"]
+    assert all(again[row] == pytest.approx(first[row], rel=1e-4) for row in REFERENCES)
 
 
 class _Here(Executor):

@@ -10,25 +10,25 @@ lips the mesh cannot read would tell about the mesh only, so the next one is dra
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import Executor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
 from keysync.checkpoints import cache_folder
 from keysync.config import Length, SyncConfig
-from keysync.errors import ConfigError, KeySyncError
+from keysync.errors import ConfigError, KeySyncError, NoFaceFound
 from keysync.evaluate import lips
 from keysync.evaluate.measure import (
-    PICTURE_SIZE,
     Film,
     Track,
-    crops,
     load_track,
     picture_scores,
     same_length,
@@ -49,7 +49,6 @@ _SIZE, _SECONDS, _FRAMING = (512, 512), 4.0, "head"
 _SILENCE_S = 1.5  # of the silent take: LipLeak counts frames, and these tell as much as all
 _READABLE_R = 0.85  # what the mesh reads of a take's opening with what was drawn
 _TRIED = 4  # people drawn for each one wanted, at most
-_REFERENCE = 1  # counts up when the reference films change
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +114,10 @@ def _takes(folder: Path, number: int) -> tuple[Path, Path]:
 
 def _readable(old: Path, new: Path) -> float:
     """Pearson's r of the opening that the mesh reads off take B with the gap that was drawn."""
-    for row in REFERENCES:
-        kept_track(reference(row, old, new))
+    try:
+        references(old, new)
+    except NoFaceFound:
+        return 0.0
     with np.load(new / "labels.npz", allow_pickle=False) as labels:
         gap = labels["mouth"][:, 0]
     return lips.correlation(lips.opening(kept_track(new / "clip.mp4").landmarks), gap.astype(np.float64))
@@ -204,71 +205,104 @@ def label(row: str) -> str:
 def evaluate_person(person: Person, rows: tuple[str, ...], device: str) -> Found:
     """All rows of one person; a row that fails is listed and leaves the others."""
     person.out.mkdir(parents=True)
-    source, truth = person.old / "clip.mp4", person.new / "clip.mp4"
-    old, new = kept_track(source), kept_track(truth)
-    phones = phones_beside(truth)
+    truth = person.new / "clip.mp4"
+    old, new = kept_track(person.old / "clip.mp4"), kept_track(truth)
+    known = references(person.old, person.new) if set(rows) & set(REFERENCES) else {}
     values: dict[str, Values] = {}
     films: dict[str, Path] = {}
-    # Each film is compared several times: its crops are cut once, 20 MB for 100 frames.
-    old_crops, new_crops = (list(crops(clip, new, PICTURE_SIZE)) for clip in (source, truth))
-    shown: dict[str, tuple[Film, Track]] = {"B": (new_crops, new)}
+    shown: dict[str, tuple[Film, Track]] = {"B": (truth, new)}
     failures = []
     for number, row in enumerate(rows):
         try:
-            if row in REFERENCES:
-                film = reference(row, person.old, person.new)
-                seen = kept_track(film)
+            if row in known:
+                film = reference_film(row, person.old, person.new)
+                seen, values[row] = kept_track(film), known[row]
             else:
                 film = person.out / f"{number}.mp4"
                 _sync(person, person.new / "clip.wav", film, row, device)
                 seen = track(film)
-            same_length(film, seen, truth, new)
-            values[row] = lip_scores(seen, new, phones, old)
-            film_crops = old_crops if row == "nothing" else list(crops(film, new, PICTURE_SIZE))
-            values[row] |= picture_scores(film_crops, new_crops, new, old_crops)
-            values[row] |= _silence(person, row, number, seen, old, device)
+                scores = _scores(film, seen, person.old, person.new)
+                values[row] = scores | _silence(_silent_track(person, row, number, device), old)
         except KeySyncError as error:
             failures.append(f"{person.name} {label(row)}: {error}")
             continue
         films[row] = film
-        shown[label(row)] = (film_crops, seen)
-    return Found(values, films, look(person.name, new, shown, phones), failures)
+        shown[label(row)] = (film, seen)
+    return Found(values, films, look(person.name, new, shown, phones_beside(truth)), failures)
 
 
-def kept_track(film: Path) -> Track:
-    """The track of a film of the cache, measured once."""
+def kept_track(film: Path, *, anew: bool = False) -> Track:
+    """The track of a film of the cache, measured once, or ``anew`` if the film is new."""
     path = film.with_suffix(".track.npz")
-    known = load_track(path)
+    known = None if anew else load_track(path)
     if known is None:
         known = track(film)
         known.save(path)
     return known
 
 
-def reference(row: str, old: Path, new: Path) -> Path:
-    """The film of a reference row, made once, beside the takes in ``old`` and ``new``."""
+def reference_film(row: str, old: Path, new: Path) -> Path:
+    """Where ``references`` keeps the film of a row: beside its take."""
+    return {"truth": new / "truth.mp4", "nothing": old / "clip.mp4", "frozen": old / "frozen.mp4"}[row]
+
+
+def references(old: Path, new: Path) -> dict[str, Values]:
+    """Scores of the reference rows; with them, their films and tracks are made.
+
+    No model changes them, so they are kept beside the takes, until any of our code changes.
+
+    Raises:
+        NoFaceFound: the mesh sees no face in one of the films.
+    """
+    record = new / "references.json"
+    if record.is_file():
+        kept = json.loads(record.read_text(encoding="utf-8"))
+        if kept["code"] == _code():
+            return dict(kept["rows"])
     source, truth = old / "clip.mp4", new / "clip.mp4"
-    if row == "nothing":
-        return source
-    film = (new if row == "truth" else old) / f"{row}-{_REFERENCE}.mp4"
-    if not film.exists():
-        if row == "truth":
-            write_truth(truth, kept_track(truth), film)
-        else:
-            write_frozen(source, kept_track(source), film)
-    return film
+    write_truth(truth, kept_track(truth), reference_film("truth", old, new))
+    write_frozen(source, kept_track(source), reference_film("frozen", old, new))
+    rows: dict[str, Values] = {}
+    for row in REFERENCES:
+        film = reference_film(row, old, new)
+        seen = kept_track(film, anew=film != source)
+        # A film that hears nothing is its own answer to silence; a silent take of B nobody has drawn.
+        silence = _silence(None if row == "truth" else seen, kept_track(source))
+        rows[row] = _scores(film, seen, old, new) | silence
+    partial = record.with_suffix(".partial")
+    partial.write_text(json.dumps({"code": _code(), "rows": rows}), encoding="utf-8")
+    partial.replace(record)
+    return rows
 
 
-def _silence(person: Person, row: str, number: int, seen: Track, old: Track, device: str) -> Values:
-    """LipLeak: the person synced to silence. A film that hears nothing is its own answer."""
-    if row == "truth":  # nobody has drawn a third, silent take
+@lru_cache(maxsize=1)
+def _code() -> str:
+    """Stands for all our code: a reference row depends on much of it."""
+    package = Path(__file__).parents[1]
+    return sha256(b"".join(path.read_bytes() for path in sorted(package.rglob("*.py")))).hexdigest()
+
+
+def _scores(film: Path, seen: Track, old: Path, new: Path) -> Values:
+    """Lips and pictures of a film against take B."""
+    source, truth = old / "clip.mp4", new / "clip.mp4"
+    same_length(film, seen, truth, kept_track(truth))
+    scores = lip_scores(seen, kept_track(truth), phones_beside(truth), kept_track(source))
+    return scores | picture_scores(film, truth, kept_track(truth), source)
+
+
+def _silent_track(person: Person, row: str, number: int, device: str) -> Track:
+    """The person synced to silence."""
+    silence, out = person.out / "silence.wav", person.out / f"{number}-silence.mp4"
+    write_silence(silence, _SILENCE_S)
+    _sync(person, silence, out, row, device, "shortest")
+    return track(out)
+
+
+def _silence(seen: Track | None, old: Track) -> Values:
+    """LipLeak of a film that shall be silent, if there is one."""
+    if seen is None:
         return {"lipleak": None, "normalised_lipleak": None}
     frames = round(_SILENCE_S * old.fps)
-    if row not in REFERENCES:
-        silence, out = person.out / "silence.wav", person.out / f"{number}-silence.mp4"
-        write_silence(silence, _SILENCE_S)
-        _sync(person, silence, out, row, device, "shortest")
-        seen = track(out)
     return {
         "lipleak": lips.lipleak(seen.landmarks[:frames]),
         "normalised_lipleak": lips.normalised_lipleak(seen.landmarks[:frames], old.landmarks[:frames]),

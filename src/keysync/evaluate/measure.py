@@ -6,7 +6,7 @@ frames, whatever the length.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -110,25 +110,32 @@ def track(video: Path) -> Track:
     )
 
 
-def crops(video: Film, where: Track, size: int) -> Iterator[UInt8[np.ndarray, "{size} {size} 3"]]:
+def crops(
+    video: Film, where: Track, size: int, at: Collection[int] | None = None
+) -> Iterator[UInt8[np.ndarray, "{size} {size} 3"]]:
     """Cut the place where ``where`` saw its face out of every frame of ``video``.
 
     Crops that were cut before are only scaled.
 
+    Args:
+        at: numbers of the only frames that are wanted.
     Raises:
         InputError: ``video`` has another number of frames than the track.
     """
     if not isinstance(video, Path):
-        for kept in video:
-            same = len(kept) == size
-            yield kept if same else np.asarray(cv2.resize(kept, (size, size), interpolation=cv2.INTER_AREA))
+        for index, kept in enumerate(video):
+            if at is None or index in at:
+                same = len(kept) == size
+                small = kept if same else cv2.resize(kept, (size, size), interpolation=cv2.INTER_AREA)
+                yield np.asarray(small)
         return
     count = 0
     with closing(read_frames(video)) as frames:
         for count, frame in enumerate(frames, start=1):
             if count > len(where):
                 break
-            yield crop(frame.rgb(), where.matrix(count - 1, size), size)
+            if at is None or count - 1 in at:
+                yield crop(frame.rgb(), where.matrix(count - 1, size), size)
     if count != len(where):
         raise InputError(f"{video}: {count} frames, {len(where)} are needed; cut both to one length")
 

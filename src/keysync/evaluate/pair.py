@@ -109,11 +109,10 @@ def look(
     clip: str, where: Track, films: Mapping[str, tuple[Film, Track]], phones: list[lips.PhoneSpan]
 ) -> Look:
     """Strips and curves of some films of one scene."""
-    moments = np.linspace(0, len(where) - 1, min(STRIP_FRAMES, len(where))).astype(int)
-    strips = {}
-    for name, (film, _) in films.items():
-        shown = [c for k, c in enumerate(crops(film, where, STRIP_SIZE)) if k in moments]
-        strips[name] = np.hstack(shown)
+    moments = set(np.linspace(0, len(where) - 1, min(STRIP_FRAMES, len(where))).astype(int).tolist())
+    strips = {
+        name: np.hstack(list(crops(film, where, STRIP_SIZE, moments))) for name, (film, _) in films.items()
+    }
     curves = {name: lips.opening(seen.landmarks) for name, (_, seen) in films.items()}
     return Look(clip, where.fps, strips, curves, phones)
 
@@ -218,8 +217,8 @@ def _learned_values(loaded: dict[str, LearnedMetric], pair: Pair) -> Values:
 
 
 def _picked(film: Path, where: Track, nearest: np.ndarray) -> UInt8[np.ndarray, "t h w 3"]:
-    wanted = set(nearest.tolist())
-    found = {k: c for k, c in enumerate(crops(film, where, _LEARNED_SIZE)) if k in wanted}
+    wanted = sorted(set(nearest.tolist()))
+    found = dict(zip(wanted, crops(film, where, _LEARNED_SIZE, wanted), strict=True))
     return np.stack([found[index] for index in nearest.tolist()])
 
 
