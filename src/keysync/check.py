@@ -27,8 +27,8 @@ from keysync.timeline import Timeline, arrange
 EVERY = 3  # frames: looking at each third one finds the same people and spans in a third of the time
 # Of the compact model: seconds to paint a frame over seconds to look at one, and memory without and per
 # pixel of a frame; from benchmarks/speed.py and benchmarks/memory.py, see docs/performance.md.
-PAINT_TO_LOOK = 11.0
-MEMORY_MB, MEMORY_BYTES_PER_PIXEL = 950, 170
+PAINT_TO_LOOK = 8.0
+MEMORY_MB, MEMORY_BYTES_PER_PIXEL = 600, 240
 SAM2_MEMORY_MB = 2050  # of a sync with SAM 2 of the smallest size, see docs/occlusion.md
 _TILE = 320  # pixels, width of a picture in the sheet
 _MOST_TILES = 24
