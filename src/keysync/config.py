@@ -28,8 +28,8 @@ class SyncConfig:
     extend: Extend = "bounce"
     # Whom to sync: who speaks in the source, the largest face, everyone, a person's number, or a point "x,y".
     speaker: str = "auto"
-    # How to find what is before a mouth. Not yet "auto": on real faces its segmenter takes clothes, and once
-    # half a mouth, for an object (docs/occlusion.md).
+    # How to find what is before a mouth. Not yet "auto": on real faces its segmenter takes clothes and walls
+    # for an object (docs/occlusion.md).
     occlusion: Occlusion = "hands"
     # Points on things before a face, each "x,y@time": pixels of the frame, seconds. Only for "sam2".
     occluders: tuple[str, ...] = ()

@@ -35,7 +35,7 @@ _BELOW = 27  # landmark: the top of the region that may be repainted, where erro
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OcclusionPlan:
-    """How much of everything; the defaults made the shipped weights."""
+    """How much of everything."""
 
     seed: int = 61
     people: int = 400
