@@ -80,7 +80,8 @@ def draw_talker(seed: int, start_s: float, end_s: float, shake: float, path: Pat
     for number in range(int(SECONDS * FPS)):
         at = min(round(number / FPS * mouth.rate_hz), len(motion) - 1)
         posed = pose(person, weights[at], motion[at], behaviour.shift[at])
-        frames.append(expose(picture(person, posed, scene, camera, 1.25), scene.sensor, rng))
+        drawn = picture(person, posed, scene, camera, 1.25)
+        frames.append(expose(drawn.srgb, scene.sensor, rng))
     partial = path.with_suffix(".partial.npz")
     np.savez(partial, frames=np.stack(frames), samples=utterance.samples)
     partial.rename(path)
