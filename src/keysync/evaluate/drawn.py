@@ -27,7 +27,6 @@ from keysync.config import Length, SyncConfig
 from keysync.errors import ConfigError, KeySyncError, NoFaceFound
 from keysync.evaluate import lips
 from keysync.evaluate.measure import (
-    Film,
     Track,
     load_track,
     picture_scores,
@@ -210,7 +209,7 @@ def evaluate_person(person: Person, rows: tuple[str, ...], device: str) -> Found
     known = references(person.old, person.new) if set(rows) & set(REFERENCES) else {}
     values: dict[str, Values] = {}
     films: dict[str, Path] = {}
-    shown: dict[str, tuple[Film, Track]] = {"B": (truth, new)}
+    shown: dict[str, tuple[Path, Track]] = {"B": (truth, new)}
     failures = []
     for number, row in enumerate(rows):
         try:
@@ -285,9 +284,10 @@ def _code() -> str:
 def _scores(film: Path, seen: Track, old: Path, new: Path) -> Values:
     """Lips and pictures of a film against take B."""
     source, truth = old / "clip.mp4", new / "clip.mp4"
-    same_length(film, seen, truth, kept_track(truth))
-    scores = lip_scores(seen, kept_track(truth), phones_beside(truth), kept_track(source))
-    return scores | picture_scores(film, truth, kept_track(truth), source)
+    wanted = kept_track(truth)
+    same_length(film, seen, truth, wanted)
+    scores = lip_scores(seen, wanted, phones_beside(truth), kept_track(source))
+    return scores | picture_scores(film, truth, wanted, source)
 
 
 def _silent_track(person: Person, row: str, number: int, device: str) -> Track:

@@ -6,20 +6,19 @@ frames, whatever the length.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
 from keysync.clip import Face
 from keysync.errors import InputError, NoFaceFound
-from keysync.evaluate.picture import Areas, Picture, PictureScores, areas
+from keysync.evaluate.picture import Areas, PictureScores, areas
 from keysync.face.crop import Framing, align_faces, crop
 from keysync.face.track import Timed, face_tracker, smooth
 from keysync.face.warp import apply
@@ -27,7 +26,6 @@ from keysync.media.read import read_frames
 
 PICTURE_SIZE = 256  # pixels a side, for PSNR and the like
 _MIN_SEEN = 0.5  # share of frames that must show a face
-Film = Path | Sequence[Picture]  # a file, or its crops of ``PICTURE_SIZE``, cut before and kept
 _TRACK = "track-1"  # file format; counts up when it or the tracking changes
 
 
@@ -111,24 +109,15 @@ def track(video: Path) -> Track:
 
 
 def crops(
-    video: Film, where: Track, size: int, at: Collection[int] | None = None
+    video: Path, where: Track, size: int, at: Collection[int] | None = None
 ) -> Iterator[UInt8[np.ndarray, "{size} {size} 3"]]:
     """Cut the place where ``where`` saw its face out of every frame of ``video``.
-
-    Crops that were cut before are only scaled.
 
     Args:
         at: numbers of the only frames that are wanted.
     Raises:
         InputError: ``video`` has another number of frames than the track.
     """
-    if not isinstance(video, Path):
-        for index, kept in enumerate(video):
-            if at is None or index in at:
-                same = len(kept) == size
-                small = kept if same else cv2.resize(kept, (size, size), interpolation=cv2.INTER_AREA)
-                yield np.asarray(small)
-        return
     count = 0
     with closing(read_frames(video)) as frames:
         for count, frame in enumerate(frames, start=1):
@@ -151,7 +140,7 @@ def same_length(pred: Path, ours: Track, ref: Path, theirs: Track) -> None:
 
 
 def picture_scores(
-    pred: Film, ref: Film, where: Track, source: Film | None = None
+    pred: Path, ref: Path, where: Track, source: Path | None = None
 ) -> dict[str, float | None]:
     """The picture metrics of a film against the true one; see ``PictureScores.values``.
 

@@ -16,7 +16,7 @@ from jaxtyping import Float32, UInt8
 from keysync.errors import InputError, KeySyncError
 from keysync.evaluate import lips
 from keysync.evaluate.learned import METRICS, LearnedMetric
-from keysync.evaluate.measure import Film, Track, crops, picture_scores, same_length, track
+from keysync.evaluate.measure import Track, crops, picture_scores, same_length, track
 from keysync.evaluate.pool import ENDED, pool
 from keysync.evaluate.result import Look, Progress, Results, Values
 from keysync.evaluate.rows import write_truth
@@ -106,7 +106,7 @@ def measure_pair(pair: Pair) -> Measured:
 
 
 def look(
-    clip: str, where: Track, films: Mapping[str, tuple[Film, Track]], phones: list[lips.PhoneSpan]
+    clip: str, where: Track, films: Mapping[str, tuple[Path, Track]], phones: list[lips.PhoneSpan]
 ) -> Look:
     """Strips and curves of some films of one scene."""
     moments = set(np.linspace(0, len(where) - 1, min(STRIP_FRAMES, len(where))).astype(int).tolist())

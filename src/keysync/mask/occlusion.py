@@ -195,7 +195,7 @@ def masks(shares: Shares) -> Shares:
             inside, area = label == piece, stats[piece, cv2.CC_STAT_AREA]
             lasts = not neighbours or any((other[inside] > 0.5).any() for other in neighbours)
             if area >= _SPECK and (lasts or area >= _FLEETING):
-                near = cv2.dilate(inside.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+                near = with_edge(inside)
                 kept[number][near] = mask[near]
     return kept
 
@@ -229,9 +229,14 @@ def on_face(
     for piece in range(1, count):
         inside = label == piece
         if (inside & face).sum() >= _SPECK:
-            near = cv2.dilate(inside.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+            near = with_edge(inside)
             kept[near] = mask[near]
     return kept
+
+
+def with_edge(piece: Bool[np.ndarray, "128 128"]) -> Bool[np.ndarray, "128 128"]:
+    """A piece of a mask and its soft edge."""
+    return np.asarray(cv2.dilate(piece.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)
 
 
 def _filled(points: Float32[np.ndarray, "n 2"]) -> UInt8[np.ndarray, "128 128"]:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from keysync.diffusion.half import fast_on
 from keysync.errors import CheckpointError
-from keysync.mask.occlusion import Click, EarlierShares, Follower, Shares, WideCrops
+from keysync.mask.occlusion import Click, EarlierShares, Follower, Shares, WideCrops, with_edge
 from keysync.mask.segmenter import SIDE
 from keysync.weightfile import load_into, load_safetensors
 
@@ -214,7 +214,7 @@ class Sam2Follower(Follower):
         answers = self._masks[:count].copy()
         for place in range(count):
             for spot in self._unexplained(place):
-                near = cv2.dilate(spot.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+                near = with_edge(spot)
                 answers[place][near] = np.maximum(answers[place], self._found[place])[near]
         return answers
 
