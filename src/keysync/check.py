@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import av.error
 import cv2
 import numpy as np
 from jaxtyping import UInt8
@@ -94,8 +93,7 @@ def check_file(
     """
     try:
         return _check(video, speech, model, config, on_progress)
-    # EAGAIN is what FFmpeg says where it gets no memory for a thread.
-    except (MemoryError, av.error.BlockingIOError) as error:
+    except MemoryError as error:
         raise MediaError(
             f"{video}: not enough memory to plan its sync; use shorter files, or look if one is damaged"
         ) from error

@@ -23,7 +23,8 @@ class Frame:
 
     def rgb(self) -> UInt8[np.ndarray, "h w 3"]:
         """The picture as 8-bit RGB, by the frame's own colour tags."""
-        return self.picture.to_ndarray(format="rgb24")
+        # One thread: FFmpeg would start several for every frame, which costs more than it saves.
+        return self.picture.to_ndarray(format="rgb24", threads=1)
 
 
 @dataclass(frozen=True, slots=True)

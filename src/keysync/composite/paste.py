@@ -56,7 +56,7 @@ def paste(
 
     deep = picture.format.components[0].bits > 8
     wide, top = ("rgb48le", 65535) if deep else ("rgb24", 255)
-    before = window.to_ndarray(format=wide).astype(np.float32)
+    before = window.to_ndarray(format=wide, threads=1).astype(np.float32)
     mixed = before + (colours * (top / 255) - before) * cover[..., None]
     mixed = np.clip(np.rint(mixed), 0, top).astype(np.uint16 if deep else np.uint8)
     blended = av.VideoFrame.from_ndarray(mixed, format=wide).reformat(
@@ -65,6 +65,7 @@ def paste(
         dst_colorspace=picture.colorspace,
         src_color_range=2,
         dst_color_range=picture.color_range or 1,
+        threads=1,
     )
 
     shown = (cover > 0).astype(np.uint8)
@@ -95,7 +96,7 @@ def planar(picture: av.VideoFrame) -> av.VideoFrame:
     name = _PLANAR.get(picture.format.name, "gbrp" if picture.format.is_rgb else "yuv444p")
     if picture.format.name == "pal8":
         name = "gbrp"
-    converted = picture.reformat(format=name)
+    converted = picture.reformat(format=name, threads=1)
     return _tag(converted, picture)
 
 

@@ -224,12 +224,16 @@ def convert(picture: av.VideoFrame, pixel_format: str) -> av.VideoFrame:
             src_color_range=_FULL_RANGE,
             dst_color_range=_LIMITED_RANGE,
             dst_colorspace=_BT709,
+            threads=1,
         )
         out.colorspace, out.color_range = _BT709, _LIMITED_RANGE
         return out
     # Named on both sides: left open, FFmpeg squeezes yuvj420p into the limited range of yuv420p.
     out = picture.reformat(
-        format=pixel_format, src_color_range=picture.color_range, dst_color_range=picture.color_range
+        format=pixel_format,
+        src_color_range=picture.color_range,
+        dst_color_range=picture.color_range,
+        threads=1,
     )
     out.colorspace, out.color_range = picture.colorspace, picture.color_range
     return out

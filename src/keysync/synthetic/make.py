@@ -517,7 +517,7 @@ def _write_video(path: Path, frames: UInt8[np.ndarray, "t h w 3"], fps: Fraction
         stream.codec_context.colorspace = Colorspace.ITU709
         for index, frame in enumerate(frames):
             drawn = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            converted = drawn.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
+            converted = drawn.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, threads=1)
             converted.pts = index
             container.mux(stream.encode(converted))
         container.mux(stream.encode())
