@@ -1,6 +1,7 @@
 """Are occluders found, and left alone? Drawn people with exact masks, and real clips that get drawn covers.
 
-    python benchmarks/occlusion.py [--seed 1] [--clips 40] [--json FILE] [--real FOLDER] [--sheet PNG]
+    python benchmarks/occlusion.py [--seed 1] [--clips 40] [--json FILE] [--real FOLDER]
+                                   [--sheet PNG] [--strip PNG]
 
     iou          mean over frames with a cover, of the cover inside the region to repaint
     recall       share of the hidden pixels of the mouth (landmarks 48-59) that were found
@@ -66,6 +67,15 @@ class Scores:
         }
 
 
+@dataclass(frozen=True)
+class Synced:
+    """Frames of a clip before and after a sync."""
+
+    before: list[np.ndarray]
+    after: list[np.ndarray]
+    report: Report
+
+
 def film(pictures: np.ndarray, fps: float = 25) -> Iterator[Frame]:
     """Pictures as the frames of a clip."""
     for number, picture in enumerate(pictures):
@@ -120,6 +130,18 @@ def judge_covered(seen: Survey, alpha: np.ndarray, scores: Scores, kind: str) ->
     return frames
 
 
+def _hidden_mouth(found: tuple[int, Appearance, int], alpha: np.ndarray) -> int:
+    """Pixels of the mouth that the truth hides."""
+    number, part, place = found
+    _, mouth, _ = region_and_mask(part, place)
+    truth = warp(alpha[number], part.to_crop[place] * (SIDE / 512), SIDE, SIDE) > 127
+    return int((truth & mouth).sum())
+
+
+def _to_crop(seen: Survey, number: int) -> np.ndarray:
+    return next(part.to_crop[place] for at, part, place in frames_of(seen) if at == number)
+
+
 def judge_clear(seen: Survey, scores: Scores) -> float:
     """Count false alarms; the share of this clip's region."""
     false = clear = 0
@@ -148,7 +170,7 @@ def strip(pictures: np.ndarray, seen: Survey, alpha: np.ndarray | None, number: 
 
 
 def drawn(
-    models: Models, options: argparse.Namespace, tiles: list[np.ndarray]
+    models: Models, options: argparse.Namespace, tiles: list[np.ndarray], strips: list[np.ndarray]
 ) -> tuple[Scores, dict[str, float]]:
     """Drawn clips: found and false, and what a sync leaves of the cover."""
     scores = Scores()
@@ -173,22 +195,26 @@ def drawn(
         if false > 0.005:
             tiles.append(strip(clean, plain, None, len(clean) // 2))
         if index < options.synced and seen.people():  # a face that nobody finds passes through
-            kept, pixels = _kept(clip.frames, clip.audio16k, alpha, models, spent, options.occlusion)
+            done = synced(clip.frames, clip.audio16k, models, options.occlusion)
+            for stage, seconds in done.report.seconds.items():
+                spent[stage] = spent.get(stage, 0.0) + seconds
+            kept, pixels = kept_pixels(done, alpha)
             same, counted = same + kept, counted + pixels
             line += f", kept {kept / max(pixels, 1):.4f} of {pixels}"
+            hidden, number = max((_hidden_mouth(found, alpha), found[0]) for found in frames_of(seen))
+            if options.strip and hidden:
+                careless = synced(clip.frames, clip.audio16k, models, "off")
+                three = [done.before[number], careless.after[number], done.after[number]]
+                shown = [crop(picture, _to_crop(seen, number), 512) for picture in three]
+                nothing = strip(clean, plain, None, number)
+                shown = [cv2.resize(picture, (128, 128), interpolation=cv2.INTER_AREA) for picture in shown]
+                strips.append(np.concatenate([*shown, nothing[:, 128:]], axis=1))
         print(line, flush=True)
     return scores, {"kept": round(same / max(counted, 1), 5), **_cost(spent)}
 
 
-def _kept(
-    pictures: np.ndarray,
-    sound: np.ndarray,
-    alpha: np.ndarray,
-    models: Models,
-    spent: dict[str, float],
-    how: str,
-) -> tuple[int, int]:
-    """Pixels under the cover that a sync leaves as they are, and all of them."""
+def synced(pictures: np.ndarray, sound: np.ndarray, models: Models, how: str) -> Synced:
+    """A clip before and after a sync with its own speech backwards, so that every frame is repainted."""
     with tempfile.TemporaryDirectory() as scratch:
         source, out, speech = (Path(scratch) / name for name in ("in.mkv", "out.mkv", "said.wav"))
         with av.open(str(source), "w") as container:
@@ -201,27 +227,28 @@ def _kept(
             container.mux(stream.encode())
         with av.open(str(speech), "w") as container:
             track = container.add_stream("pcm_s16le", rate=16000, layout="mono")
-            # Backwards: other words than the picture shows, so that every frame is repainted.
             samples = (np.clip(sound[None, ::-1], -1, 1) * 32767).astype(np.int16)
             said = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="s16", layout="mono")
             said.sample_rate = 16000
             container.mux(track.encode(said))
             container.mux(track.encode(None))
         config = SyncConfig(length="video", video_codec="ffv1", occlusion=how)  # type: ignore[arg-type]
-        report: Report = sync_file(source, speech, out, models=models, config=config)
-        for stage, seconds in report.seconds.items():
-            spent[stage] = spent.get(stage, 0.0) + seconds
-        same = counted = 0
-        for before, after, mask, box in zip(
-            read_frames(source), read_frames(out), alpha, report.boxes, strict=True
-        ):
-            if box is not None:
-                x0, y0, x1, y1 = box
-                near = np.s_[y0:y1, x0:x1]
-                inside = mask[near] > 0.9 * 255
-                change = np.abs(before.rgb()[near].astype(int) - after.rgb()[near]).max(axis=2)
-                same, counted = same + int((change[inside] < 1).sum()), counted + int(inside.sum())
-        return same, counted
+        report = sync_file(source, speech, out, models=models, config=config)
+        before, after = ([frame.rgb() for frame in read_frames(path)] for path in (source, out))
+        return Synced(before, after, report)
+
+
+def kept_pixels(film: Synced, alpha: np.ndarray) -> tuple[int, int]:
+    """Pixels under the cover, within what was painted, that a sync leaves as they are; and all of them."""
+    same = counted = 0
+    for before, after, mask, box in zip(film.before, film.after, alpha, film.report.boxes, strict=True):
+        if box is not None:
+            x0, y0, x1, y1 = box
+            near = np.s_[y0:y1, x0:x1]
+            inside = mask[near] > 0.9 * 255
+            change = np.abs(before[near].astype(int) - after[near]).max(axis=2)
+            same, counted = same + int((change[inside] < 1).sum()), counted + int(inside.sum())
+    return same, counted
 
 
 def _cost(spent: dict[str, float]) -> dict[str, float]:
@@ -276,12 +303,18 @@ def main() -> None:
     parser.add_argument(
         "--sheet", type=Path, help="PNG: crops beside what was found (red) and the truth (green)"
     )
+    parser.add_argument(
+        "--strip",
+        type=Path,
+        help="PNG: synced clips: as they are, with occlusion off, as asked; and the same without covers",
+    )
     options = parser.parse_args()
     models = load_models("compact", "cpu")
     tiles: list[np.ndarray] = []
+    strips: list[np.ndarray] = []
     result: dict[str, dict[str, float]] = {}
     if options.clips:
-        scores, more = drawn(models, options, tiles)
+        scores, more = drawn(models, options, tiles, strips)
         result["drawn"] = scores.table() | more
     if options.real:
         result["real"] = real(models, options, tiles).table()
@@ -290,9 +323,16 @@ def main() -> None:
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     if options.sheet and tiles:
-        tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % 5)
-        rows = [np.concatenate(tiles[k : k + 5], axis=1) for k in range(0, len(tiles), 5)]
-        cv2.imwrite(str(options.sheet), cv2.cvtColor(np.concatenate(rows), cv2.COLOR_RGB2BGR))
+        save(options.sheet, tiles, 5)
+    if options.strip and strips:
+        save(options.strip, strips, 2)
+
+
+def save(path: Path, tiles: list[np.ndarray], across: int) -> None:
+    """Write tiles as one picture."""
+    tiles = [*tiles, *[np.zeros_like(tiles[0])] * (-len(tiles) % across)]
+    rows = [np.concatenate(tiles[k : k + across], axis=1) for k in range(0, len(tiles), across)]
+    cv2.imwrite(str(path), cv2.cvtColor(np.concatenate(rows), cv2.COLOR_RGB2BGR))
 
 
 if __name__ == "__main__":

@@ -154,7 +154,7 @@ def test_the_digest_tells_all_weights_that_look_for_occluders_apart(own_sam2: Pa
     # Another segmenter.
     other = Path(shutil.copytree(OCCLUSION, tmp_path / "occlusion"))
     state = load_file(other / "segmenter.safetensors")
-    state["answer.bias"] = state["answer.bias"] + 1
+    state["leave.bias"] = state["leave.bias"] + 1
     _rewrite(other, "segmenter.safetensors", **state)
     assert digest("auto", other) != before["auto"]
     assert digest("sam2", other) != before["sam2"]

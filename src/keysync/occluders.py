@@ -20,7 +20,7 @@ from jaxtyping import Float32, Float64, UInt8
 from keysync.clip import Cover, Frame
 from keysync.face.survey import Appearance, Survey
 from keysync.face.warp import apply, invert, warp
-from keysync.mask.occlusion import NOTHING_KNOWN, Click, Finder, Follower, cover, on_face
+from keysync.mask.occlusion import NOTHING_KNOWN, Click, Finder, Follower, cover, masks
 from keysync.mask.segmenter import SIDE
 from keysync.media.masks import write_masks
 
@@ -129,21 +129,21 @@ def save_masks(folder: Path, seen: Survey, size: int, shape: tuple[int, int]) ->
         MediaError: a file cannot be written.
     """
 
-    def masks(parts: list[Appearance]) -> Iterator[UInt8[np.ndarray, "h w"]]:
+    def shown(parts: list[Appearance]) -> Iterator[UInt8[np.ndarray, "h w"]]:
         for number in range(len(seen.times)):
-            shown = np.zeros(shape, np.uint8)
+            whole = np.zeros(shape, np.uint8)
             for part in parts:
                 place = number - part.first
                 cover = part.covers[place] if 0 <= place < len(part.covers) else None
                 if cover is not None:
                     alpha = in_frame(cover, part.to_crop[place], size, shape)
-                    shown = np.maximum(shown, np.rint(alpha * 255).astype(np.uint8))
-            yield shown
+                    whole = np.maximum(whole, np.rint(alpha * 255).astype(np.uint8))
+            yield whole
 
     for person in seen.people():
         parts = [part for part in seen.appearances if part.person == person and part.covers]
         if parts:
-            write_masks(folder / f"person-{person}.mkv", masks(parts), seen.times, shape)
+            write_masks(folder / f"person-{person}.mkv", shown(parts), seen.times, shape)
 
 
 class _View(ABC):
@@ -199,8 +199,8 @@ class _Found(_View):
 
     def _settle(self, crops: UInt8[np.ndarray, "n s s 3"]) -> None:
         first = self._place - len(crops)
-        masks, self._clean = self._finder.find(crops, self._clean)
-        self._keep(on_face(mask, self._points(first + number)) for number, mask in enumerate(masks))
+        shares, self._clean = self._finder.find(crops, self._clean)
+        self._keep(masks(shares, np.stack([self._points(k) for k in range(first, self._place)])))
 
 
 class _Followed(_View):

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float32, UInt8
 
 # Fractions of the crop's side.
 _BELOW_CHIN = 0.05  # room for a jaw that opens wider than the source's did
-_FEATHER = 0.05  # width of the soft edge
+_FEATHER = 0.08  # width of the soft edge
 _COLOUR_REACH = 0.06  # how far a colour difference reaches
 _AROUND_LIPS = 0.06  # skin that near to the lips moves with them
 _GRAIN = 0.006  # texture is what is finer than about this

@@ -15,7 +15,7 @@ from jaxtyping import Float32, Float64, UInt8
 
 from keysync.checkpoints import TfliteModel
 from keysync.errors import CheckpointError
-from keysync.mask.occlusion import Clean, Finder, Shares, WideCrops, masks, middle_of
+from keysync.mask.occlusion import Clean, Finder, Shares, WideCrops, middle_of
 from keysync.mask.segmenter import SIDE
 
 # Anchors of the palm network: cells a side and anchors a cell, by its two grids; found by their number.
@@ -59,7 +59,7 @@ class ByHands(Finder):
             after = min(bisect_left(places, number), len(places) - 1)
             last, next_ = places[max(after - (places[after] > number), 0)], places[after]
             shares[number] = np.maximum(looks[last], looks[next_])
-        return masks(shares), before
+        return shares, before
 
     def _hands(self, crop: UInt8[np.ndarray, "s s 3"]) -> Float32[np.ndarray, "128 128"]:
         """The aligned crop's part of the mask of all hands in a wide crop."""

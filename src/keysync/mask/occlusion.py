@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float32, Shaped, UInt8
 
 from keysync.clip import Cover
+from keysync.diffusion.half import fast_on
 from keysync.mask.segmenter import SIDE, Segmenter
 
 Crops = UInt8[np.ndarray, "n 128 128 3"]
@@ -32,6 +33,8 @@ _AROUND = 5  # pixels around a cover that are not trusted either: its soft edge 
 _NONE, _WHOLE = 0.3, 0.6
 _SPECK = 16  # pixels of a crop of 128: smaller covers are noise
 _FLEETING = 160  # pixels: smaller covers must be seen in two frames in a row
+# A cover counts if it is large and reaches into the face, or if the median answer in it is sure.
+_LARGE, _SURE = 400, 0.9
 _CELL_HIDDEN = 0.97  # share of a latent cell that must be hidden for it to be left alone
 _SOFT_EDGE = 1 / 400  # of the crop's side: deviation of the blur that makes an edge alpha
 _OUTLINE, _LIPS = slice(27), slice(48, 60)  # iBUG: jaw line and brows; outer lips
@@ -65,7 +68,8 @@ class FaceOrNot:
         for first in range(0, len(crops), self._rows):
             part = self._picture(crops[first : first + self._rows])
             size = (len(part), -1, -1, -1)
-            answer = self._network(part, beside.expand(size), known.expand(size))
+            with torch.autocast("cpu", torch.bfloat16, enabled=fast_on(self._device)):  # as in training
+                answer = self._network(part, beside.expand(size), known.expand(size))
             shares.append(answer[:, 0].float().sigmoid().cpu().numpy())
         return np.concatenate(shares)
 
@@ -101,7 +105,7 @@ class Finder(ABC):
 
     @abstractmethod
     def find(self, crops: WideCrops, before: Clean) -> tuple[Shares, Clean]:
-        """How much of every pixel of the aligned crop is hidden; and the person without it.
+        """How surely every pixel of the aligned crop is hidden, 0 to 1; and the person without what hides it.
 
         Args:
             before: the clean picture from earlier crops of this person.
@@ -116,7 +120,7 @@ class ByFace(Finder):
 
     def find(self, crops: WideCrops, before: Clean) -> tuple[Shares, Clean]:
         clean = clean_picture(crops, self._judge, before)
-        return masks(steady(self._judge(crops, clean))), clean
+        return self._judge(crops, clean), clean
 
 
 class Together(Finder):
@@ -127,12 +131,12 @@ class Together(Finder):
         self.reach = max(finder.reach for finder in finders)
 
     def find(self, crops: WideCrops, before: Clean) -> tuple[Shares, Clean]:
-        hidden: Shares = np.zeros((len(crops), SIDE, SIDE), np.float32)
+        shares: Shares = np.zeros((len(crops), SIDE, SIDE), np.float32)
         for finder in self._finders:
             side = SIDE * finder.reach
             found, before = finder.find(np.stack([middle_of(crop, side) for crop in crops]), before)
-            hidden = np.maximum(hidden, found)
-        return hidden, before
+            shares = np.maximum(shares, found)
+        return shares, before
 
 
 class Click(NamedTuple):
@@ -173,28 +177,28 @@ def middle_of(wide: Shaped[np.ndarray, "s s *c"], side: int = SIDE) -> Shaped[np
     return wide[edge : edge + side, edge : edge + side]
 
 
-def steady(shares: Shares) -> Shares:
-    """Each answer's median with its neighbours in time: a flicker goes, a moving edge stays where it is."""
-    if len(shares) < 3:
-        return shares
-    before = np.concatenate([shares[:1], shares[:-1]])
-    after = np.concatenate([shares[1:], shares[-1:]])
-    low, high = np.minimum(before, after), np.maximum(before, after)
-    return np.asarray(np.clip(shares, low, high))
+def masks(shares: Shares, landmarks: Float32[np.ndarray, "n 68 2"]) -> Shares:
+    """Answers to soft masks, without specks, what shows up in one frame only, and small or far doubts.
 
+    Most wrong answers are spots on a face that moves, and what stands beside it: a judge knows this face from
+    its clean picture, and clothes and rooms only from others. So there it must be sure.
 
-def masks(shares: Shares) -> Shares:
-    """Answers to soft masks, without specks and without what shows up in one frame only."""
+    Args:
+        shares: how surely each pixel is hidden, in consecutive crops.
+        landmarks: in pixels of the masks.
+    """
     soft = np.clip((shares - _NONE) / (_WHOLE - _NONE), 0, 1)
     kept = np.zeros_like(soft)
-    for number, mask in enumerate(soft):
-        hidden = (mask > 0.5).astype(np.uint8)
-        count, label, stats, _ = cv2.connectedComponentsWithStats(hidden)
+    for number, (mask, points) in enumerate(zip(soft, landmarks, strict=True)):
+        face = _filled(points[_OUTLINE]) > 0
+        count, label, stats, _ = cv2.connectedComponentsWithStats((mask > 0.5).astype(np.uint8))
         neighbours = [soft[k] for k in (number - 1, number + 1) if 0 <= k < len(soft)]
         for piece in range(1, count):
             inside, area = label == piece, stats[piece, cv2.CC_STAT_AREA]
             lasts = not neighbours or any((other[inside] > 0.5).any() for other in neighbours)
-            if area >= _SPECK and (lasts or area >= _FLEETING):
+            plain = area >= _LARGE and (inside & face).sum() >= _SPECK
+            sure = plain or np.median(shares[number][inside]) > _SURE
+            if area >= _SPECK and (lasts or area >= _FLEETING) and sure:
                 near = with_edge(inside)
                 kept[number][near] = mask[near]
     return kept
@@ -210,28 +214,6 @@ def cover(mask: Float32[np.ndarray, "128 128"], landmarks: Float32[np.ndarray, "
         return None
     inside = _filled(landmarks[_LIPS]) > 0
     return Cover.pack(mask, float(mask[inside].mean()) if inside.any() else 0.0)
-
-
-def on_face(
-    mask: Float32[np.ndarray, "128 128"], landmarks: Float32[np.ndarray, "68 2"]
-) -> Float32[np.ndarray, "128 128"]:
-    """Those pieces of a mask that reach into the face.
-
-    What stands beside a face hides nothing of it. This is also where most wrong answers are: a judge knows
-    this face from its clean picture, and clothes and rooms only from others.
-
-    Args:
-        landmarks: in pixels of the mask.
-    """
-    face = _filled(landmarks[_OUTLINE]) > 0
-    kept = np.zeros_like(mask)
-    count, label = cv2.connectedComponents((mask > 0.5).astype(np.uint8))
-    for piece in range(1, count):
-        inside = label == piece
-        if (inside & face).sum() >= _SPECK:
-            near = with_edge(inside)
-            kept[near] = mask[near]
-    return kept
 
 
 def with_edge(piece: Bool[np.ndarray, "128 128"]) -> Bool[np.ndarray, "128 128"]:

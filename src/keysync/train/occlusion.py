@@ -7,7 +7,8 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -174,8 +175,7 @@ def _train(
     if not curve.exists():
         curve.write_text("step,seconds,loss,iou,recall,false_alarm\n")
     begin, running = time.monotonic(), math.nan
-    while step < plan.steps:
-        batch = draw(step)
+    for batch in _ahead(draw, step, plan.steps):
         for group in optimiser.param_groups:
             group["lr"] = plan.rate * _schedule(step, plan.steps)
         with torch.autocast("cpu", torch.bfloat16):
@@ -200,6 +200,17 @@ def _train(
                 csv.writer(file).writerow(row)
             say(f"    {step} of {plan.steps}: " + ", ".join(f"{k} {v:.3f}" for k, v in found.items()))
     return average
+
+
+def _ahead(draw: Callable[[int], Batch], first: int, last: int) -> Iterator[Batch]:
+    """Batches ``first`` to ``last - 1``; the next one is drawn while this one is learnt from."""
+    with ThreadPoolExecutor(1) as beside:
+        drawn = beside.submit(draw, first)
+        for step in range(first, last):
+            ready = drawn.result()
+            if step + 1 < last:
+                drawn = beside.submit(draw, step + 1)
+            yield ready
 
 
 def _schedule(step: int, steps: int) -> float:
