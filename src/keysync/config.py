@@ -28,9 +28,8 @@ class SyncConfig:
     extend: Extend = "bounce"
     # Whom to sync: who speaks in the source, the largest face, everyone, a person's number, or a point "x,y".
     speaker: str = "auto"
-    # How to find what is before a mouth. Not yet "auto": on real faces its segmenter takes clothes and walls
-    # for an object (docs/occlusion.md).
-    occlusion: Occlusion = "hands"
+    # How to find what is before a mouth, see docs/occlusion.md.
+    occlusion: Occlusion = "auto"
     # Points on things before a face, each "x,y@time": pixels of the frame, seconds. Only for "sam2".
     occluders: tuple[str, ...] = ()
     keep_background_db: float | None = None  # level of the source's own sound under the speech

@@ -76,10 +76,10 @@ def sync(
     occlusion: Annotated[
         Occlusion,
         typer.Option(
-            help="What before the mouth to find and leave on top: hands, or anything (auto; young), or "
+            help="What before the mouth to find and leave on top: anything (auto), hands only, or "
             "anything and followed by SAM 2 (sam2; slow, see 'keysync models')."
         ),
-    ] = "hands",
+    ] = "auto",
     occluder: Annotated[
         list[str] | None,
         typer.Option(
@@ -180,7 +180,7 @@ def check(
     extend: Annotated[Extend, typer.Option(help="As for sync.")] = "bounce",
     occlusion: Annotated[
         Occlusion, typer.Option(help="As for sync; looked for only with --sheet.")
-    ] = "hands",
+    ] = "auto",
     occluder: Annotated[list[str] | None, typer.Option(help="As for sync; only with --sheet.")] = None,
     model: Annotated[str, typer.Option(help="auto, compact, full, or a model folder.")] = "auto",
     json: Annotated[Path | None, typer.Option(help="Write everything as JSON.")] = None,

@@ -82,6 +82,8 @@ class Examples:
             crop, clean = self._haired(crop, clean, place)
         if rng.random() < 0.3:
             crop, clean = self._unshaven(crop, clean, place)
+        if rng.random() < 0.25:
+            crop, clean = self._made_up(crop, clean, place)
         crop = self._lit(crop, 0.3)
         clean = self._lit(clean, 0.15)
         if rng.random() < 0.4:
@@ -224,6 +226,19 @@ class Examples:
         colour = rng.uniform(0.02, 0.35) * rng.uniform(0.8, 1.2, 3)
         moved = np.roll(share, tuple(rng.integers(-1, 2, 2)), (0, 1))
         return _mix(crop, colour, share), _mix(clean, colour, moved)
+
+    def _made_up(
+        self, crop: Picture, clean: Picture, place: Float32[np.ndarray, "68 2"]
+    ) -> tuple[Picture, Picture]:
+        """Lipstick of any colour, on both pictures."""
+        rng = self.rng
+        lips = np.zeros((SIDE, SIDE), np.float32)
+        cv2.fillPoly(lips, [np.round(place[48:60]).astype(np.int32)], 1.0, cv2.LINE_AA)
+        cv2.fillPoly(lips, [np.round(place[60:68]).astype(np.int32)], 0.0, cv2.LINE_AA)
+        share = cv2.GaussianBlur(lips, (0, 0), 0.7)[..., None] * rng.uniform(0.3, 0.9)
+        tint = np.float32(1.6) * rng.random(3).astype(np.float32)
+        worn = [np.clip(p.mean(axis=2, keepdims=True) * tint, 0, 1) for p in (crop, clean)]
+        return _mix(crop, worn[0], share), _mix(clean, worn[1], share)
 
     def _lit(self, picture: Picture, much: float) -> Picture:
         """Light that falls off across the picture, a cast, an exposure."""
