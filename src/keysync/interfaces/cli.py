@@ -178,9 +178,7 @@ def check(
     speaker: Annotated[str, typer.Option(help="As for sync.")] = "auto",
     length: Annotated[Length, typer.Option(help="As for sync.")] = "longest",
     extend: Annotated[Extend, typer.Option(help="As for sync.")] = "bounce",
-    occlusion: Annotated[
-        Occlusion, typer.Option(help="As for sync; looked for only with --sheet.")
-    ] = "auto",
+    occlusion: Annotated[Occlusion, typer.Option(help="As for sync; looked for only with --sheet.")] = "auto",
     occluder: Annotated[list[str] | None, typer.Option(help="As for sync; only with --sheet.")] = None,
     model: Annotated[str, typer.Option(help="auto, compact, full, or a model folder.")] = "auto",
     json: Annotated[Path | None, typer.Option(help="Write everything as JSON.")] = None,

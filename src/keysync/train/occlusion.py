@@ -42,7 +42,7 @@ class OcclusionPlan:
     people: int = 400
     sprites: int = 1500
     textures: int = 500
-    steps: int = 12000
+    steps: int = 24000
     batch: int = 24
     fresh: int = 8  # examples of a batch that are new; the others were seen a few times
     rate: float = 3e-3
