@@ -1,7 +1,7 @@
 """Are occluders found, and left alone? Drawn people with exact masks, and real clips that get drawn covers.
 
     python benchmarks/occlusion.py [--seed 1] [--clips 40] [--json FILE] [--real FOLDER]
-                                   [--sheet PNG] [--strip PNG]
+                                   [--sheet PICTURE] [--strip PICTURE]
 
     iou          mean over frames with a cover, of the cover inside the region to repaint
     recall       share of the hidden pixels of the mouth (landmarks 48-59) that were found
@@ -301,12 +301,12 @@ def main() -> None:
     parser.add_argument("--occlusion", default="auto")
     parser.add_argument("--json", type=Path)
     parser.add_argument(
-        "--sheet", type=Path, help="PNG: crops beside what was found (red) and the truth (green)"
+        "--sheet", type=Path, help="picture: crops beside what was found (red) and the truth (green)"
     )
     parser.add_argument(
         "--strip",
         type=Path,
-        help="PNG: synced clips: as they are, with occlusion off, as asked; and the same without covers",
+        help="picture: synced clips: as they are, with occlusion off, as asked; and the same without covers",
     )
     options = parser.parse_args()
     models = load_models("compact", "cpu")

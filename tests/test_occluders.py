@@ -20,6 +20,7 @@ from keysync.media.read import read_frames
 from keysync.models import Models, OcclusionModels
 from keysync.occluders import STRETCH, find_occluders, refine_occluders
 from keysync.pipeline import sync_file
+from keysync.report import Report
 
 MakeClip = Callable[..., Path]
 LOSSLESS = SyncConfig(video_codec="ffv1", length="video")
@@ -146,7 +147,7 @@ def test_what_was_found_is_refined_in_the_stretches_that_the_follower_wants() ->
     part = _appearance(3, 25)
     mask = np.zeros((SIDE, SIDE), np.float32)
     mask[:40] = 1
-    known = [Cover.pack(mask, 0.0) if k % 2 else None for k in range(25)]
+    known = [Cover.pack(mask, 0.0, 0.0) if k % 2 else None for k in range(25)]
     other = _appearance(0, 5, person=2)
     seen = Survey([Fraction(k, 25) for k in range(28)], [0], [replace(part, covers=known), other], {})
     made: list[Grow] = []
@@ -214,3 +215,12 @@ def test_a_click_on_a_frame_of_the_film_marks_its_object(
     assert (span["first"], span["last"]) == (7, 7)
     assert [note[:26] for note in report.notes] == ["occluder 48,56@7 was left "]
     assert list(dict.fromkeys(steps)) == ["look", "uncover", "refine", "sync"]
+
+
+def test_the_report_tells_of_what_hides_a_face_and_not_of_what_stands_beside_it() -> None:
+    mask = np.ones((SIDE, SIDE), np.float32)
+    report = Report(model="compact")
+    for number, face in enumerate((0.0, 0.3, 0.3)):
+        report.add(Fraction(number, 25), ["synced"], [], [Cover.pack(mask, face, 0.2)])
+    assert [(span["first"], span["last"]) for span in report.occluders()] == [(1, 2)]
+    assert "2 with something before the face, which was left as it is" in report.summary()

@@ -60,7 +60,7 @@ class Run:
     def clearest(self, stop: int) -> int:
         """The first of the least hidden frames before ``stop``: the one that shows who this is."""
         covers = [self.cover(place) for place in range(stop)]
-        return min(range(stop), key=lambda place: hidden.share if (hidden := covers[place]) else 0.0)
+        return min(range(stop), key=lambda place: hidden.face if (hidden := covers[place]) else 0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,14 +50,14 @@ class Cover:
 
     packed: bytes  # zlib; a mask takes some 0.5 kB
     side: int  # of the mask, pixels
-    share: float  # of the crop that it hides, 0 to 1
-    mouth: float  # of the lips
+    face: float  # share of the face that it hides, 0 to 1
+    mouth: float  # share of the lips
 
     @classmethod
-    def pack(cls, alpha: Float32[np.ndarray, "s s"], mouth: float) -> Cover:
+    def pack(cls, alpha: Float32[np.ndarray, "s s"], face: float, mouth: float) -> Cover:
         """Keep a mask, in 16 steps: 1 where the occluder hides the face wholly."""
         steps = np.round(np.clip(alpha, 0, 1) * 15).astype(np.uint8)
-        return cls(zlib.compress(steps.tobytes(), 1), len(alpha), float(alpha.mean()), mouth)
+        return cls(zlib.compress(steps.tobytes(), 1), len(alpha), face, mouth)
 
     def alpha(self) -> Float32[np.ndarray, "s s"]:
         """The mask."""

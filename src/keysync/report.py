@@ -25,6 +25,7 @@ REASONS: dict[State, str] = {
     "cut": "the face is seen too shortly",
     "no_face": "nobody to sync is seen",
 }
+_BEFORE = 0.01  # share of a face: what hides less stands beside it, which is not worth a word
 _ORDER: tuple[State, ...] = get_args(State)  # with several people a frame counts as its best one
 
 
@@ -72,7 +73,8 @@ class Report:
         covers: Sequence[Cover | None] = (),
     ) -> None:
         """Note one frame: everyone's state, what was painted, what was in front."""
-        self.hidden.append(max((cover.mouth for cover in covers if cover), default=None))
+        before = (cover.mouth for cover in covers if cover and cover.face > _BEFORE)
+        self.hidden.append(max(before, default=None))
         self.times.append(moment)
         self.states.append(min(states, key=_ORDER.index))
         around = None

@@ -86,7 +86,7 @@ def test_a_cover_keeps_its_mask_and_knows_how_much_of_the_mouth_it_hides() -> No
     assert kept is not None
     np.testing.assert_array_equal(kept.alpha(), mask)
     assert kept.mouth == pytest.approx(0.5, abs=0.05)
-    assert kept.share == pytest.approx(0.5)
+    assert kept.face == pytest.approx(0.5, abs=0.02)
     assert len(kept.packed) < 500
 
 
@@ -108,7 +108,7 @@ def test_cells_at_the_edge_are_repainted_and_hidden_ones_are_not() -> None:
     mask[:, : SIDE // 2 + 3] = 1  # ends inside a cell
     cells = np.ones((16, 16), np.uint8)
     cells[:4] = 0
-    left = uncovered(cells, Cover.pack(mask, 0.0))
+    left = uncovered(cells, Cover.pack(mask, 0.0, 0.0))
     assert not left[:4].any()
     assert not left[4:, :8].any()
     assert left[4:, 8:].all()
@@ -123,7 +123,7 @@ def test_the_occluder_stays_on_top_whole_and_with_its_own_edge() -> None:
     crop[inside] = THING
     crop = cv2.GaussianBlur(crop, (0, 0), 1.0)
     small = cv2.resize(inside.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    kept = on_top(Cover.pack(cv2.erode(small, np.ones((3, 3), np.uint8)), 0.0), crop)
+    kept = on_top(Cover.pack(cv2.erode(small, np.ones((3, 3), np.uint8)), 0.0, 0.0), crop)
     assert kept is not None
     assert (kept[np.hypot(x - 256, y - 300) < 96] == 1).mean() > 0.99
     assert (kept[np.hypot(x - 256, y - 300) > 120] == 0).all()

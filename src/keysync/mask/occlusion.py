@@ -212,8 +212,9 @@ def cover(mask: Float32[np.ndarray, "128 128"], landmarks: Float32[np.ndarray, "
     """
     if not (mask > 0.5).any():
         return None
-    inside = _filled(landmarks[_LIPS]) > 0
-    return Cover.pack(mask, float(mask[inside].mean()) if inside.any() else 0.0)
+    areas = (_filled(landmarks[part]) > 0 for part in (_OUTLINE, _LIPS))
+    face, mouth = (float(mask[inside].mean()) if inside.any() else 0.0 for inside in areas)
+    return Cover.pack(mask, face, mouth)
 
 
 def with_edge(piece: Bool[np.ndarray, "128 128"]) -> Bool[np.ndarray, "128 128"]:
