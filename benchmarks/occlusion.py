@@ -113,12 +113,17 @@ def region_and_mask(part: Appearance, place: int) -> tuple[np.ndarray, np.ndarra
     return lower_face_box(points, SIDE) > 0, mouth > 0, found
 
 
+def truth_at(number: int, part: Appearance, place: int, alpha: np.ndarray) -> np.ndarray:
+    """What is hidden in a frame, at the segmenter's size."""
+    return np.asarray(warp(alpha[number], part.to_crop[place] * (SIDE / 512), SIDE, SIDE) > 127)
+
+
 def judge_covered(seen: Survey, alpha: np.ndarray, scores: Scores, kind: str) -> list[tuple[float, int]]:
     """Compare with the truth; IoU and number of every frame that has a cover."""
     frames = []
     for number, part, place in frames_of(seen):
         region, mouth, found = region_and_mask(part, place)
-        truth = warp(alpha[number], part.to_crop[place] * (SIDE / 512), SIDE, SIDE) > 127
+        truth = truth_at(number, part, place, alpha)
         scores.hidden += int((truth & mouth).sum())
         scores.found += int((truth & mouth & found).sum())
         inside, said = truth & region, found & region
@@ -130,16 +135,10 @@ def judge_covered(seen: Survey, alpha: np.ndarray, scores: Scores, kind: str) ->
     return frames
 
 
-def _hidden_mouth(found: tuple[int, Appearance, int], alpha: np.ndarray) -> int:
+def hidden_mouth(number: int, part: Appearance, place: int, alpha: np.ndarray) -> int:
     """Pixels of the mouth that the truth hides."""
-    number, part, place = found
     _, mouth, _ = region_and_mask(part, place)
-    truth = warp(alpha[number], part.to_crop[place] * (SIDE / 512), SIDE, SIDE) > 127
-    return int((truth & mouth).sum())
-
-
-def _to_crop(seen: Survey, number: int) -> np.ndarray:
-    return next(part.to_crop[place] for at, part, place in frames_of(seen) if at == number)
+    return int((truth_at(number, part, place, alpha) & mouth).sum())
 
 
 def judge_clear(seen: Survey, scores: Scores) -> float:
@@ -201,14 +200,15 @@ def drawn(
             kept, pixels = kept_pixels(done, alpha)
             same, counted = same + kept, counted + pixels
             line += f", kept {kept / max(pixels, 1):.4f} of {pixels}"
-            hidden, number = max((_hidden_mouth(found, alpha), found[0]) for found in frames_of(seen))
-            if options.strip and hidden:
+            most = max(frames_of(seen), key=lambda at: (hidden_mouth(*at, alpha), at[0]))
+            if options.strip and hidden_mouth(*most, alpha):
+                number, part, place = most
                 careless = synced(clip.frames, clip.audio16k, models, "off")
                 three = [done.before[number], careless.after[number], done.after[number]]
-                shown = [crop(picture, _to_crop(seen, number), 512) for picture in three]
-                nothing = strip(clean, plain, None, number)
+                shown = [crop(picture, part.to_crop[place], 512) for picture in three]
                 shown = [cv2.resize(picture, (128, 128), interpolation=cv2.INTER_AREA) for picture in shown]
-                strips.append(np.concatenate([*shown, nothing[:, 128:]], axis=1))
+                nothing = strip(clean, plain, None, number)[:, 128:]
+                strips.append(np.concatenate([*shown, nothing], axis=1))
         print(line, flush=True)
     return scores, {"kept": round(same / max(counted, 1), 5), **_cost(spent)}
 

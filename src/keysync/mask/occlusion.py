@@ -195,10 +195,12 @@ def masks(shares: Shares, landmarks: Float32[np.ndarray, "n 68 2"]) -> Shares:
         neighbours = [soft[k] for k in (number - 1, number + 1) if 0 <= k < len(soft)]
         for piece in range(1, count):
             inside, area = label == piece, stats[piece, cv2.CC_STAT_AREA]
+            if area < _SPECK:
+                continue
             lasts = not neighbours or any((other[inside] > 0.5).any() for other in neighbours)
             plain = area >= _LARGE and (inside & face).sum() >= _SPECK
             sure = plain or np.median(shares[number][inside]) > _SURE
-            if area >= _SPECK and (lasts or area >= _FLEETING) and sure:
+            if (lasts or area >= _FLEETING) and sure:
                 near = with_edge(inside)
                 kept[number][near] = mask[near]
     return kept
