@@ -41,8 +41,9 @@ from keysync.synthetic.behave import behave, merge
 from keysync.synthetic.camera import expose
 from keysync.synthetic.head import head_model, seal_lips
 from keysync.synthetic.person import draw_person, draw_scene, picture, place_camera, pose
-from keysync.synthetic.speech import PAUSE, RATE_HZ, TEST_VOICES, TRAIN_VOICES, Phone, Utterance, speak
+from keysync.synthetic.speech import TEST_VOICES, TRAIN_VOICES, speak
 from keysync.synthetic.text import sentence
+from keysync.synthetic.utterance import PAUSE, RATE_HZ, Phone, Utterance
 
 FPS = Fraction(25)
 SIDE = 256

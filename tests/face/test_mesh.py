@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 
 from keysync.face.detect import FaceDetector
-from keysync.face.mesh import IBUG_68, STABLE, FaceMesh, Roi, roi_of_detection, roi_of_mesh, to_68
+from keysync.face.mesh import (
+    IBUG_68,
+    MIRRORED_68,
+    STABLE,
+    FaceMesh,
+    Roi,
+    roi_of_detection,
+    roi_of_mesh,
+    to_68,
+)
 from keysync.face.warp import apply
 
 
@@ -56,3 +65,17 @@ def test_opening_the_mouth_parts_the_inner_lips(detector: FaceDetector, mesh: Fa
 def test_without_a_face_the_score_is_low(mesh: FaceMesh) -> None:
     _, score = mesh.landmarks(np.full((200, 200, 3), 128, np.uint8), Roi(100.0, 100.0, 150.0, 0.0))
     assert score < 0.5
+
+
+def test_a_steady_look_into_a_mirror_sees_the_mirrored_face(
+    detector: FaceDetector, mesh: FaceMesh, draw
+) -> None:
+    picture = draw(x=300, angle=0.2, gap=0.2)
+    rough, _ = mesh.landmarks(picture, roi_of_detection(detector.detect(picture)[0]))
+    roi = roi_of_mesh(rough)
+    found = mesh.steady_68(picture, roi)
+    mirrored = mesh.steady_68(picture[:, ::-1], Roi(640 - roi.x, roi.y, roi.side, -roi.angle))
+    mirrored[:, 0] = 640 - mirrored[:, 0]
+    np.testing.assert_allclose(mirrored[MIRRORED_68], found, atol=0.1)
+    one, _ = mesh.landmarks(picture, roi)
+    assert np.abs(to_68(one) - found).mean() < 2  # pixels of a face 150 wide

@@ -9,7 +9,7 @@ import pytest
 
 from keysync.synthetic.articulate import CURVE_RATE_HZ, Mouth, articulate
 from keysync.synthetic.behave import behave, merge
-from keysync.synthetic.speech import CONSONANTS, PAUSE, VOWELS, Phone, Utterance
+from keysync.synthetic.utterance import CONSONANTS, PAUSE, VOWELS, Phone, Utterance
 
 FPS = Fraction(25)
 

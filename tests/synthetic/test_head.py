@@ -16,7 +16,7 @@ from keysync.synthetic.head import (
     seal_lips,
     weight_vector,
 )
-from keysync.synthetic.speech import Phone, Utterance
+from keysync.synthetic.utterance import Phone, Utterance
 
 HEADS = 6
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keysync.synthetic.room import in_room
-from keysync.synthetic.speech import RATE_HZ
+from keysync.synthetic.utterance import RATE_HZ
 
 
 def _click() -> np.ndarray:

@@ -10,17 +10,9 @@ import numpy as np
 import pytest
 
 from keysync.errors import InputError, MissingProgram
-from keysync.synthetic.speech import (
-    PHONES,
-    TEST_VOICES,
-    TRAIN_VOICES,
-    Phone,
-    Utterance,
-    resample,
-    speak,
-    speak_flite,
-)
+from keysync.synthetic.speech import TEST_VOICES, TRAIN_VOICES, speak, speak_flite
 from keysync.synthetic.text import WORDS, sentence
+from keysync.synthetic.utterance import PHONES, Phone, Utterance, resample
 
 needs_flite = pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
 needs_espeak = pytest.mark.skipif(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes.util
+import json
 import shutil
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from safetensors.torch import load_file
 
 from keysync.audio.compact import CompactAudioEncoder
 from keysync.audio.mel import log_mel
-from keysync.synthetic.speech import PHONES
+from keysync.synthetic.utterance import PHONES
 from keysync.train import audio
-from keysync.train.audio import CURVES, augment_mel, augment_sound, make_spoken, train_audio
+from keysync.train.audio import augment_mel, augment_sound, make_spoken, train_audio, travelled
+from keysync.train.hearing import CURVES
 
 pytestmark = pytest.mark.skipif(
     shutil.which("flite") is None or ctypes.util.find_library("espeak-ng") is None,
@@ -50,10 +52,23 @@ def test_an_interrupted_run_goes_on(
 ) -> None:
     monkeypatch.setattr(audio, "_TEST_UTTERANCES", 1)
     monkeypatch.setattr(audio, "_BATCH", 2)
-    for minutes in (0.02, 0.04):
-        train_audio(tmp_path, minutes=minutes, hours_of_speech=0.004, seed=0, threads=1)
+    monkeypatch.setattr(audio, "_SHARES", (0.5, 0.0, 0.0, 0.5))  # flite and espeak only
+    train_audio(tmp_path, minutes=0.02, hours_of_speech=0.004, seed=0, threads=1)
+    spent_min = json.loads((tmp_path / "result.json").read_text())["minutes"]
+    train_audio(tmp_path, minutes=spent_min + 0.05, hours_of_speech=0.004, seed=0, threads=1)
     assert "going on from step" in capsys.readouterr().out
     encoder = CompactAudioEncoder()
     encoder.load_state_dict(load_file(tmp_path / "audio.safetensors"))
     assert encoder.token_std.std() > 0
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 3
+    assert (tmp_path / "conditions.csv").read_text().startswith("condition,voice,phones,jaw")
+
+
+def test_speech_on_its_way_keeps_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    for share in ("_MUSIC_SHARE", "_NARROW_SHARE", "_CODED_SHARE"):
+        monkeypatch.setattr(audio, share, 1.0)
+    voice = np.random.default_rng(0).normal(0, 0.1, 32000).astype(np.float32)
+    heard = travelled(voice, np.random.default_rng(1))
+    assert heard.shape == voice.shape
+    assert np.isfinite(heard).all()
+    assert not np.array_equal(heard, voice)

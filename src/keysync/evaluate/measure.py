@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
-from keysync.clip import Face
+from keysync.clip import Frame
 from keysync.errors import InputError, NoFaceFound
 from keysync.evaluate.picture import Areas, PictureScores, areas
 from keysync.face.crop import Framing, align_faces, crop
@@ -26,7 +26,7 @@ from keysync.media.read import read_frames
 
 PICTURE_SIZE = 256  # pixels a side, for PSNR and the like
 _MIN_SEEN = 0.5  # share of frames that must show a face
-_TRACK = "track-1"  # file format; counts up when it or the tracking changes
+_TRACK = "track-2"  # file format; counts up when it or the tracking changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,27 +81,35 @@ def track(video: Path) -> Track:
         MediaError: the film cannot be read.
         NoFaceFound: fewer than half of the frames show a face.
     """
-    faces: list[Face | None] = []
+    landmarks: list[Float32[np.ndarray, "68 2"]] = []
     times: list[Fraction] = []
+    tracker = face_tracker()
+    now: list[Frame] = []
+
+    def shown(frames: Iterator[Frame]) -> Iterator[Frame]:
+        for frame in frames:
+            now[:] = [frame]
+            yield frame
 
     def noted(found: Iterator[Timed]) -> Iterator[Timed]:
         for time, face in found:
             times.append(time)
-            faces.append(face)
+            # What is measured is not smoothed in time: that takes more from the lips than from the tremble.
+            if face is not None:
+                landmarks.append(tracker.steady_68(now[0].rgb(), face))
             yield time, face
 
     with closing(read_frames(video)) as frames:
-        aligned = list(align_faces(noted(smooth(face_tracker().follow(frames))), Framing(), 1))
-    seen = np.array([face is not None for face in faces])
+        aligned = list(align_faces(smooth(noted(tracker.follow(shown(frames)))), Framing(), 1))
+    seen = np.array([face is not None for face in aligned])
     if seen.mean() < _MIN_SEEN:
         raise NoFaceFound(
             f"{video}: a face in only {int(seen.sum())} of {len(seen)} frames; use a clip that shows one"
         )
     known = np.flatnonzero(seen)
-    landmarks = np.stack([face.landmarks for face in faces if face is not None])
     matrices = np.stack([face.to_crop for face in aligned if face is not None])
     return Track(
-        landmarks=_filled(landmarks, known, len(seen)).astype(np.float32),
+        landmarks=_filled(np.stack(landmarks), known, len(seen)).astype(np.float32),
         to_crop=_filled(matrices, known, len(seen)),
         seen=seen,
         times_s=np.array([float(time) for time in times]),

@@ -14,7 +14,7 @@ from functools import cache
 from itertools import takewhile
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float32, Float64, UInt8
 
 from keysync.checkpoints import model_file
 from keysync.clip import Face, Frame
@@ -75,6 +75,10 @@ class FaceTracker:
         first = self._look(rgb, roi_of_detection(largest))
         # Once more from the mesh's own box: the detector's is looser, and the track would start with a jolt.
         return first and self._look(rgb, roi_of_mesh(first.mesh))
+
+    def steady_68(self, rgb: UInt8[np.ndarray, "h w 3"], face: Face) -> Float32[np.ndarray, "68 2"]:
+        """The landmarks of a face that was found in this picture, looked at four times, for measuring."""
+        return self._mesh.steady_68(rgb, roi_of_mesh(face.mesh))
 
     def faces(
         self, rgb: UInt8[np.ndarray, "h w 3"], last: Sequence[Face], *, search: bool = False, most: int = 6

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 from scipy.ndimage import gaussian_filter1d
 
-from keysync.synthetic.speech import PAUSE, Phone, Utterance
+from keysync.synthetic.utterance import PAUSE, Phone, Utterance
 
 CURVE_RATE_HZ = 200
 LONG_PAUSE_S = 0.18  # the lips close in a pause longer than this

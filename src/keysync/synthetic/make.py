@@ -57,9 +57,10 @@ from keysync.synthetic.person import (
     protrusion,
 )
 from keysync.synthetic.room import in_room
-from keysync.synthetic.speech import RATE_HZ, TEST_VOICES, TRAIN_VOICES, Phone, Utterance, speak
+from keysync.synthetic.speech import TEST_VOICES, TRAIN_VOICES, speak
 from keysync.synthetic.surface import Lamp
 from keysync.synthetic.text import sentence
+from keysync.synthetic.utterance import RATE_HZ, Phone, Utterance
 
 VERSION = 3  # of the generator: the same plan gives the same frames within one version
 _SPLITS = ("train", "test")

@@ -14,25 +14,13 @@ import subprocess
 import sys
 import tempfile
 import wave
-from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
-from scipy.signal import resample_poly
 
 from keysync.errors import InputError, MissingProgram
-from keysync.synthetic import espeak_process
-
-RATE_HZ = 16000
-PAUSE = "PAU"
-VOWELS = ("AA", "AE", "AH", "AX", "AO", "EH", "ER", "IH", "IY", "UH", "UW", "AY", "AW", "EY", "OY", "OW")
-CONSONANTS = (
-    *("P", "B", "M", "F", "V", "TH", "DH", "T", "D", "N", "L", "S"),
-    *("Z", "SH", "ZH", "CH", "JH", "K", "G", "NG", "HH", "R", "W", "Y"),
-)
-PHONES = (PAUSE, *VOWELS, *CONSONANTS)  # 41; a phone's label in training is its place here
+from keysync.synthetic import espeak_process, festival
+from keysync.synthetic.utterance import PAUSE, Utterance, fill, known, resample
 
 _FLITE_PITCH_HZ = {"slt": 170.0, "rms": 105.0, "awb": 125.0, "kal16": 100.0}
 _VARIANTS = (
@@ -48,6 +36,7 @@ TRAIN_VOICES = (
     *(f"en-us+{variant}" for variant in _VARIANTS),
 )
 TEST_VOICES = ("awb", "en-us+f3")  # never trained on
+EAR_VOICES = (*TRAIN_VOICES, *festival.VOICES)  # what the audio encoder hears; drawn people have the first
 
 # An espeak phone may be two of ours in a row (a vowel and its r), or none: it then lengthens the one before.
 _ESPEAK_TABLE = """
@@ -65,34 +54,6 @@ _ESPEAK = {
 _ESPEAK_LATE_S = {**dict.fromkeys(("P", "B", "T", "D", "K", "G"), 0.05), "M": 0.01}
 
 
-@dataclass(frozen=True, slots=True)
-class Phone:
-    """One sound of ``PHONES`` from ``start_s`` to ``end_s``."""
-
-    name: str
-    start_s: float
-    end_s: float
-
-    @property
-    def length_s(self) -> float:
-        """Seconds."""
-        return self.end_s - self.start_s
-
-
-@dataclass(frozen=True, slots=True)
-class Utterance:
-    """Mono sound in -1 to 1, and the phones that fill it from its start to its end without gaps."""
-
-    samples: Float32[np.ndarray, " n"]
-    rate_hz: int
-    phones: tuple[Phone, ...]
-
-    @property
-    def duration_s(self) -> float:
-        """Seconds."""
-        return len(self.samples) / self.rate_hz
-
-
 def speak(text: str, voice: str, rng: np.random.Generator) -> Utterance:
     """Say ``text`` at 16 kHz, at a pace, pitch and level drawn from ``rng``.
 
@@ -100,8 +61,8 @@ def speak(text: str, voice: str, rng: np.random.Generator) -> Utterance:
     move together, so one recorded voice becomes many while the times stay exact.
 
     Args:
-        text: English.
-        voice: a name of ``TRAIN_VOICES`` or ``TEST_VOICES``; any ``en-*`` espeak voice.
+        text: English, or ``text.babble`` for a voice of another language.
+        voice: a name of ``EAR_VOICES`` or ``TEST_VOICES``; any ``en-*`` espeak voice.
     Raises:
         MissingProgram: the synthesiser of this voice is not installed.
         InputError: it knows no such voice, or says a phone that our tables do not have.
@@ -109,6 +70,8 @@ def speak(text: str, voice: str, rng: np.random.Generator) -> Utterance:
     pace, pitch = rng.uniform(0.85, 1.3), rng.uniform(-1.0, 1.0)
     if voice.startswith("en-"):
         spoken = speak_espeak(text, voice, words_per_minute=round(175 / pace), pitch=round(50 + 25 * pitch))
+    elif voice in festival.VOICES:
+        spoken = festival.speak_festival(text, voice, stretch=pace)
     else:
         spoken = speak_flite(text, voice, stretch=pace, pitch_scale=1.0 + 0.2 * pitch)
     spoken = resample(spoken, playback=rng.uniform(0.85, 1.18))
@@ -143,8 +106,8 @@ def speak_flite(text: str, voice: str, *, stretch: float, pitch_scale: float) ->
     # Each token is "phone:end": a phone starts where the one before it ended.
     tokens = [token.rsplit(":", 1) for token in done.stdout.split()]
     starts_s = [0.0, *(float(end) for _, end in tokens[:-1])]
-    names = [_known(name.upper(), "flite") for name, _ in tokens]
-    return Utterance(samples, rate_hz, _fill(list(zip(names, starts_s, strict=True)), len(samples) / rate_hz))
+    names = [known(name.upper(), "flite") for name, _ in tokens]
+    return Utterance(samples, rate_hz, fill(list(zip(names, starts_s, strict=True)), len(samples) / rate_hz))
 
 
 def speak_espeak(text: str, voice: str, *, words_per_minute: int, pitch: int) -> Utterance:
@@ -177,34 +140,4 @@ def speak_espeak(text: str, voice: str, *, words_per_minute: int, pitch: int) ->
         for index, part in enumerate(_ESPEAK[name]):
             at_s = start_s + (end_s - start_s) * 0.6 * index - _ESPEAK_LATE_S.get(part, 0.0)
             starts.append((part, max(at_s, starts[-1][1])))
-    return Utterance(samples, told["rate_hz"], _fill(starts, len(samples) / told["rate_hz"]))
-
-
-def resample(utterance: Utterance, playback: float = 1.0) -> Utterance:
-    """Bring an utterance to 16 kHz as if it had been played ``playback`` times as fast."""
-    # The ratio is rounded to a small fraction first, and the times follow it: so they stay exact.
-    ratio = Fraction(RATE_HZ / (utterance.rate_hz * playback)).limit_denominator(400)
-    samples = resample_poly(utterance.samples, ratio.numerator, ratio.denominator).astype(np.float32)
-    scale = float(ratio) * utterance.rate_hz / RATE_HZ
-    starts = [(phone.name, phone.start_s * scale) for phone in utterance.phones]
-    return Utterance(samples, RATE_HZ, _fill(starts, len(samples) / RATE_HZ))
-
-
-def _known(name: str, program: str) -> str:
-    if name not in PHONES:
-        raise InputError(f"{program}: phone {name!r} is not in our table; add it to speech.py")
-    return name
-
-
-def _fill(starts: list[tuple[str, float]], duration_s: float) -> tuple[Phone, ...]:
-    """Let every phone last until the next one; join pauses in a row, drop phones of no length."""
-    ends_s = [min(start_s, duration_s) for _, start_s in starts[1:]] + [duration_s]
-    phones: list[Phone] = []
-    for (name, start_s), end_s in zip(starts, ends_s, strict=True):
-        if end_s <= start_s:
-            continue
-        if name == PAUSE and phones and phones[-1].name == PAUSE:
-            phones[-1] = Phone(PAUSE, phones[-1].start_s, end_s)
-        else:
-            phones.append(Phone(name, start_s, end_s))
-    return tuple(phones)
+    return Utterance(samples, told["rate_hz"], fill(starts, len(samples) / told["rate_hz"]))

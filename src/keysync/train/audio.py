@@ -14,12 +14,12 @@ import math
 import time
 from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
-from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int, Int16, Int64
+from jaxtyping import Float, Float32, Int
 from safetensors.torch import save_file
 from scipy.signal import resample
 from torch import Tensor
@@ -28,42 +28,26 @@ from torch.nn import functional as F
 from keysync.audio.compact import TOKEN_HOP, CompactAudioConfig, CompactAudioEncoder
 from keysync.audio.mel import log_mel
 from keysync.diffusion.half import fast_on
+from keysync.synthetic import festival
 from keysync.synthetic.articulate import articulate
-from keysync.synthetic.speech import (
-    PAUSE,
-    PHONES,
-    RATE_HZ,
-    TEST_VOICES,
-    TRAIN_VOICES,
-    Phone,
-    Utterance,
-    speak,
-)
-from keysync.synthetic.text import sentence
+from keysync.synthetic.channel import CODECS, coded, music, narrow
+from keysync.synthetic.speech import EAR_VOICES, TEST_VOICES, speak
+from keysync.synthetic.text import babble, sentence
+from keysync.synthetic.utterance import PAUSE, PHONES, RATE_HZ, Phone, Utterance
+from keysync.train.hearing import CURVE_SCALES, CURVES, TOKEN_S, Spoken, evaluate, to_float, write_conditions
 from keysync.train.run import Checkpoint
-
-CURVES = ("jaw", "closure", "tuck", "rounding", "stretch", "upper", "lower")
-CURVE_SCALES = (0.12, 0.40, 0.30, 0.25, 0.06, 0.06, 0.08)  # rough deviations: each then counts alike
-TOKEN_S = TOKEN_HOP / RATE_HZ
 
 _BATCH, _CROP_TOKENS = 32, 100  # 32 pieces of 2 s
 _LEARNING_RATE, _WARM_UP_STEPS = 1e-3, 50
 _EVALUATE_EVERY_MINUTES = 2.5
 _TEST_UTTERANCES = 20  # for each test voice
 _PLAYBACK = (0.88, 1.14)  # over the pace at which it was said
-_RECORDED_SHARE = 0.5  # of the training speech comes from flite's recorded voices
+# Of the training speech: flite's recorded voices, Festival's English ones, its other ones, espeak's.
+_SHARES = (0.30, 0.14, 0.26, 0.30)
+_MUSIC_SHARE, _NARROW_SHARE, _CODED_SHARE = 0.15, 0.15, 0.15
+_BAND_S = 60  # of music, from which pieces are taken
 _NO_LABEL = -100
 _LEAST_DEVIATION = 0.25  # of a token's number
-
-
-@dataclass(frozen=True, slots=True)
-class Spoken:
-    """One utterance and what the network should say about each of its 20 ms."""
-
-    voice: str
-    samples: Int16[np.ndarray, " n"]
-    phones: Int64[np.ndarray, " t"]  # place in PHONES
-    curves: Float32[np.ndarray, "t 7"]  # CURVES, in units of CURVE_SCALES
 
 
 def train_audio(
@@ -120,28 +104,7 @@ def train_audio(
             spent_s = time.monotonic() - started_s
             checkpoint.save(step, spent_s=spent_s, mean_loss=mean_loss)
             evaluate_at_s += 60 * _EVALUATE_EVERY_MINUTES
-
-
-def evaluate(network: CompactAudioEncoder, spoken: list[Spoken]) -> dict[str, dict[str, float]]:
-    """By voice: share of 20 ms whose phone is named rightly, and Pearson's r of each curve."""
-    scores = {}
-    for voice in sorted({item.voice for item in spoken}):
-        items = [item for item in spoken if item.voice == voice]
-        with torch.no_grad():
-            told = [network.heads(_float(item.samples)[None]) for item in items]
-        named = torch.cat([phones[0].argmax(1) for phones, _ in told]).numpy()
-        drawn = torch.cat([curves[0] for _, curves in told]).numpy()
-        true_curves = np.concatenate([item.curves for item in items])
-        scores[voice] = {"phones": float((named == np.concatenate([item.phones for item in items])).mean())}
-        for index, name in enumerate(CURVES):
-            scores[voice][name] = _pearson(drawn[:, index], true_curves[:, index])
-    return scores
-
-
-def _pearson(a: Float32[np.ndarray, " t"], b: Float32[np.ndarray, " t"]) -> float:
-    if a.std() == 0 or b.std() == 0:
-        return 0.0  # a text without any f or v has no tuck to follow
-    return float(np.corrcoef(a, b)[0, 1])
+    write_conditions(average, test, out / "conditions.csv")
 
 
 def standardise(network: CompactAudioEncoder, spoken: list[Spoken]) -> None:
@@ -150,7 +113,7 @@ def standardise(network: CompactAudioEncoder, spoken: list[Spoken]) -> None:
     network.token_std.fill_(1.0)
     with torch.no_grad():
         sample = spoken[:: max(1, len(spoken) // 100)]
-        tokens = torch.cat([network(_float(item.samples)) for item in sample])
+        tokens = torch.cat([network(to_float(item.samples)) for item in sample])
     network.token_mean.copy_(tokens.mean(0))
     # A rare phone's probability hardly varies; divided by that little, it would drown the rest.
     network.token_std.copy_(tokens.std(0).clamp(min=_LEAST_DEVIATION))
@@ -159,7 +122,8 @@ def standardise(network: CompactAudioEncoder, spoken: list[Spoken]) -> None:
 def make_spoken(voice: str, seed: list[int]) -> Spoken:
     """Say one random sentence, with up to 0.8 s of silence around it, and label it by the mouth's rules."""
     rng = np.random.default_rng(seed)
-    heard = _surround(speak(sentence(rng), voice, rng), *rng.uniform(0.0, 0.8, 2))
+    text = babble(rng) if _is_foreign(voice) else sentence(rng)
+    heard = _surround(speak(text, voice, rng), *rng.uniform(0.0, 0.8, 2))
     tokens = len(heard.samples) // TOKEN_HOP
     times_s = (np.arange(tokens) + 0.5) * TOKEN_S
     mouth = articulate(heard, heard.duration_s, rng, jaw_gain=1.0, lip_gain=1.0)
@@ -226,9 +190,16 @@ def _load_speech(path: Path) -> list[Spoken]:
 
 
 def _draw_voice(rng: np.random.Generator) -> str:
-    recorded = [voice for voice in TRAIN_VOICES if not voice.startswith("en-")]
-    built = [voice for voice in TRAIN_VOICES if voice.startswith("en-")]
-    return str(rng.choice(recorded if rng.random() < _RECORDED_SHARE else built))
+    built = [voice for voice in EAR_VOICES if voice.startswith("en-")]
+    foreign = [voice for voice in EAR_VOICES if _is_foreign(voice)]
+    english = [voice for voice in festival.VOICES if not _is_foreign(voice)]
+    recorded = [voice for voice in EAR_VOICES if voice not in (*built, *foreign, *english)]
+    groups = (recorded, english, foreign, built)
+    return str(rng.choice(groups[rng.choice(len(groups), p=_SHARES)]))
+
+
+def _is_foreign(voice: str) -> bool:
+    return voice in festival.VOICES and festival.language(voice) != "english"
 
 
 def _step(
@@ -269,11 +240,30 @@ def _batch(
         held = min(wanted, len(item.phones) - start)
         count = min(round(held / rate), _CROP_TOKENS)
         piece = item.samples[start * TOKEN_HOP : (start + held) * TOKEN_HOP].astype(np.float32) / 32767
-        samples[row, : count * TOKEN_HOP] = torch.from_numpy(resample(piece, count * TOKEN_HOP))
+        heard = travelled(resample(piece, count * TOKEN_HOP).astype(np.float32), rng)
+        samples[row, : count * TOKEN_HOP] = torch.from_numpy(heard)
         places = start + ((np.arange(count) + 0.5) * held / count).astype(int)
         phones[row, :count] = torch.from_numpy(item.phones[places])
         curves[row, :count] = torch.from_numpy(item.curves[places])
     return samples, phones, curves
+
+
+def travelled(samples: Float32[np.ndarray, " n"], rng: np.random.Generator) -> Float32[np.ndarray, " n"]:
+    """Speech as files hold it: some of it over music, through a narrow line, or through a codec."""
+    if rng.random() < _MUSIC_SHARE:
+        start = int(rng.integers(len(_band()) - len(samples)))
+        level = np.sqrt(np.mean(samples**2)) * 10 ** (rng.uniform(-25, -3) / 20)
+        samples = samples + _band()[start : start + len(samples)] * np.float32(level)
+    if rng.random() < _NARROW_SHARE:
+        samples = narrow(samples, rng.uniform(60, 400), rng.uniform(2500, 7500))
+    if rng.random() < _CODED_SHARE:
+        samples = coded(samples, str(rng.choice(list(CODECS))))
+    return samples
+
+
+@lru_cache(maxsize=1)
+def _band() -> Float32[np.ndarray, " n"]:
+    return music(_BAND_S * RATE_HZ, np.random.default_rng(0))
 
 
 def augment_sound(samples: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
@@ -332,10 +322,6 @@ def _stripe(rows: int, length: int, widest: int) -> Tensor:
 
 def _decibels(rows: int, lowest: float, highest: float) -> Tensor:
     return torch.as_tensor(10 ** (torch.empty(rows, 1).uniform_(lowest, highest) / 20))
-
-
-def _float(samples: Int16[np.ndarray, " n"]) -> Float[Tensor, " n"]:
-    return torch.from_numpy(samples.astype(np.float32) / 32767)
 
 
 def _set_learning_rate(optimiser: torch.optim.Optimizer, step: int, share_done: float) -> None:

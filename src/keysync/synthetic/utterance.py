@@ -1,0 +1,84 @@
+"""What is said, phone by phone: the common result of every synthesiser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from jaxtyping import Float32
+from scipy.signal import resample_poly
+
+from keysync.errors import InputError
+
+RATE_HZ = 16000
+PAUSE = "PAU"
+VOWELS = ("AA", "AE", "AH", "AX", "AO", "EH", "ER", "IH", "IY", "UH", "UW", "AY", "AW", "EY", "OY", "OW")
+CONSONANTS = (
+    *("P", "B", "M", "F", "V", "TH", "DH", "T", "D", "N", "L", "S"),
+    *("Z", "SH", "ZH", "CH", "JH", "K", "G", "NG", "HH", "R", "W", "Y"),
+)
+PHONES = (PAUSE, *VOWELS, *CONSONANTS)  # 41; a phone's label in training is its place here
+
+
+@dataclass(frozen=True, slots=True)
+class Phone:
+    """One sound of ``PHONES`` from ``start_s`` to ``end_s``."""
+
+    name: str
+    start_s: float
+    end_s: float
+
+    @property
+    def length_s(self) -> float:
+        """Seconds."""
+        return self.end_s - self.start_s
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """Mono sound in -1 to 1, and the phones that fill it from its start to its end without gaps."""
+
+    samples: Float32[np.ndarray, " n"]
+    rate_hz: int
+    phones: tuple[Phone, ...]
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds."""
+        return len(self.samples) / self.rate_hz
+
+
+def resample(utterance: Utterance, playback: float = 1.0) -> Utterance:
+    """Bring an utterance to 16 kHz as if it had been played ``playback`` times as fast."""
+    # The ratio is rounded to a small fraction first, and the times follow it: so they stay exact.
+    ratio = Fraction(RATE_HZ / (utterance.rate_hz * playback)).limit_denominator(400)
+    samples = resample_poly(utterance.samples, ratio.numerator, ratio.denominator).astype(np.float32)
+    scale = float(ratio) * utterance.rate_hz / RATE_HZ
+    starts = [(phone.name, phone.start_s * scale) for phone in utterance.phones]
+    return Utterance(samples, RATE_HZ, fill(starts, len(samples) / RATE_HZ))
+
+
+def known(name: str, program: str) -> str:
+    """``name`` itself, if it is one of ``PHONES``.
+
+    Raises:
+        InputError: ``program`` says a phone that we do not have.
+    """
+    if name not in PHONES:
+        raise InputError(f"{program}: phone {name!r} is not in our table; add it")
+    return name
+
+
+def fill(starts: list[tuple[str, float]], duration_s: float) -> tuple[Phone, ...]:
+    """Let every phone last until the next one; join pauses in a row, drop phones of no length."""
+    ends_s = [min(start_s, duration_s) for _, start_s in starts[1:]] + [duration_s]
+    phones: list[Phone] = []
+    for (name, start_s), end_s in zip(starts, ends_s, strict=True):
+        if end_s <= start_s:
+            continue
+        if name == PAUSE and phones and phones[-1].name == PAUSE:
+            phones[-1] = Phone(PAUSE, phones[-1].start_s, end_s)
+        else:
+            phones.append(Phone(name, start_s, end_s))
+    return tuple(phones)

@@ -1,0 +1,104 @@
+"""What the audio encoder makes of voices it was never trained on, in quiet and in what speech meets."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int16, Int64
+from torch import Tensor
+
+from keysync.audio.compact import TOKEN_HOP, CompactAudioEncoder
+from keysync.synthetic.channel import CODECS, coded, music, narrow
+from keysync.synthetic.room import echo, noise
+from keysync.synthetic.utterance import RATE_HZ
+
+CURVES = ("jaw", "closure", "tuck", "rounding", "stretch", "upper", "lower")
+CURVE_SCALES = (0.12, 0.40, 0.30, 0.25, 0.06, 0.06, 0.08)  # rough deviations: each then counts alike
+TOKEN_S = TOKEN_HOP / RATE_HZ
+
+Samples = Float32[np.ndarray, " n"]
+Condition = Callable[[Samples, np.random.Generator], Samples]
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """One utterance and what the network should say about each of its 20 ms."""
+
+    voice: str
+    samples: Int16[np.ndarray, " n"]
+    phones: Int64[np.ndarray, " t"]  # place in PHONES
+    curves: Float32[np.ndarray, "t 7"]  # CURVES, in units of CURVE_SCALES
+
+
+def _over(other: Samples, samples: Samples, below_db: float) -> Samples:
+    level = np.sqrt(np.mean(samples**2)) * 10 ** (-below_db / 20)
+    return np.asarray(samples + other * np.float32(level), np.float32)
+
+
+# Fixed settings, each harder than most footage.
+CONDITIONS: dict[str, Condition] = {
+    "clean": lambda samples, _: samples,
+    "noise, 10 dB below": lambda samples, rng: _over(
+        noise(rng.standard_normal(len(samples)), 0.5), samples, 10.0
+    ),
+    "echo of 0.5 s": lambda samples, rng: echo(samples, rng.standard_normal(RATE_HZ // 2), 0.5, 0.7),
+    "music, 10 dB below": lambda samples, rng: _over(music(len(samples), rng), samples, 10.0),
+    "30 dB quieter": lambda samples, _: samples * np.float32(10 ** (-30 / 20)),
+    "clipped at a quarter": lambda samples, _: np.clip(samples, samples.min() / 4, samples.max() / 4) * 4,
+    "300 to 3400 Hz": lambda samples, _: narrow(samples, 300.0, 3400.0),
+} | {
+    f"{name.removeprefix('lib')} at {rate // 1000} kbit/s": lambda samples, _, name=name: coded(samples, name)
+    for name, rate in CODECS.items()
+}
+
+
+def evaluate(
+    network: CompactAudioEncoder, spoken: list[Spoken], condition: str = "clean"
+) -> dict[str, dict[str, float]]:
+    """By voice: share of 20 ms whose phone is named rightly, and Pearson's r of each curve."""
+    scores = {}
+    for voice in sorted({item.voice for item in spoken}):
+        items = [item for item in spoken if item.voice == voice]
+        told = []
+        for number, item in enumerate(items):
+            heard = CONDITIONS[condition](to_float(item.samples).numpy(), np.random.default_rng(number))
+            with torch.no_grad():
+                told.append(network.heads(torch.from_numpy(np.asarray(heard, np.float32))[None]))
+        named = torch.cat([phones[0].argmax(1) for phones, _ in told]).numpy()
+        drawn = torch.cat([curves[0] for _, curves in told]).numpy()
+        true_curves = np.concatenate([item.curves for item in items])
+        scores[voice] = {"phones": float((named == np.concatenate([item.phones for item in items])).mean())}
+        for index, name in enumerate(CURVES):
+            scores[voice][name] = _pearson(drawn[:, index], true_curves[:, index])
+    return scores
+
+
+def write_conditions(network: CompactAudioEncoder, spoken: list[Spoken], path: Path) -> None:
+    """Every condition and voice as a row of a CSV file; printed too."""
+    rows = [
+        {"condition": condition, "voice": voice} | {name: round(score, 3) for name, score in by_name.items()}
+        for condition in CONDITIONS
+        for voice, by_name in evaluate(network, spoken, condition).items()
+    ]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    for row in rows:
+        print("  ".join(str(value) for value in row.values()), flush=True)
+
+
+def to_float(samples: Int16[np.ndarray, " n"]) -> Float[Tensor, " n"]:
+    """-1 to 1."""
+    return torch.from_numpy(samples.astype(np.float32) / 32767)
+
+
+def _pearson(a: Float32[np.ndarray, " t"], b: Float32[np.ndarray, " t"]) -> float:
+    if a.std() == 0 or b.std() == 0:
+        return 0.0  # a text without any f or v has no tuck to follow
+    return float(np.corrcoef(a, b)[0, 1])
