@@ -16,6 +16,7 @@ from keysync.evaluate.lips import (
     lipleak,
     normalised_lipleak,
     opening,
+    shifted_opening_r,
     sync_offset_ms,
     width,
 )
@@ -71,6 +72,13 @@ def test_more_of_the_old_mouth_is_more_leakage() -> None:
 def test_a_late_mouth_is_late_by_as_much_in_milliseconds(late_ms: int) -> None:
     long, frames = _curve(1, 500), late_ms // 40
     assert sync_offset_ms(long[50 - frames : 450 - frames], long[50:450], 25.0) == late_ms
+
+
+def test_a_late_mouth_agrees_once_it_is_shifted_and_a_wrong_one_does_not() -> None:
+    long = _curve(1, 500)
+    assert shifted_opening_r(long[45:445], long[50:450], 25.0) == pytest.approx(1)
+    assert correlation(long[45:445], long[50:450]) < 0.9
+    assert shifted_opening_r(_curve(2, 400), long[50:450], 25.0) < 0.5
 
 
 def test_the_offset_is_in_time_not_in_frames() -> None:

@@ -6,7 +6,8 @@ from keysync.errors import ConfigError
 from keysync.evaluate.learned import METRICS
 
 NAMES = (
-    *("opening_r", "width_r", "sync_offset_ms", "closure_rate", "leakage", "articulation", "lip_distance"),
+    *("opening_r", "width_r", "sync_offset_ms", "shifted_opening_r", "closure_rate", "leakage"),
+    *("articulation", "lip_distance"),
     *("lipleak", "normalised_lipleak", "source_r"),
     *("mask_psnr_db", "mask_ssim", "border_psnr_db", "border_ssim", "outside_psnr_db", "outside_ssim"),
     *("vl", "flicker", "seam"),

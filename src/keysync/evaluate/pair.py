@@ -57,6 +57,7 @@ def lip_scores(
         "opening_r": lips.correlation(seen, wanted),
         "width_r": lips.correlation(lips.width(ours.landmarks), lips.width(theirs.landmarks)),
         "sync_offset_ms": lips.sync_offset_ms(seen, wanted, theirs.fps),
+        "shifted_opening_r": lips.shifted_opening_r(seen, wanted, theirs.fps),
         "lip_distance": lips.lip_distance(ours.landmarks, theirs.landmarks),
         "articulation": lips.articulation(seen, wanted),
     }
