@@ -46,6 +46,9 @@ class BlockReader:
             opening = float(np.clip((rgb[_BLOCK][2:-2, 2:-2].mean() - _DARK) / _PER_OPENING, 0, None))
             yield frame.time, Face(*_face(opening), 1.0)
 
+    def steady_68(self, rgb: np.ndarray, face: Face) -> np.ndarray:
+        return face.landmarks
+
 
 def _face(opening: float) -> tuple[np.ndarray, np.ndarray]:
     points = np.zeros((68, 2), np.float32)
