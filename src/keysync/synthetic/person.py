@@ -55,6 +55,7 @@ from keysync.synthetic.skin import (
 
 _IN_FRONT_CM = 0.7
 _BODY_FOLLOWS = 0.35  # share of the head's shift that the body makes too
+_PARTS = 4  # of a person, each with a generator of its own: shape, look, skin, dress
 _MATERIALS = ("face", "head", "eye", "mouth", "gums", "teeth", "lash", "hair", "cloth", "beard", "frame")
 _MATERIAL_OF_PART = {
     "face": "face",
@@ -131,9 +132,14 @@ class Drawing:
     tongue_share: float
 
 
+def foresee_look(rng: np.random.Generator) -> Look:
+    """The look that ``draw_person`` will draw from such a generator, without building the head."""
+    return draw_look(rng.spawn(_PARTS)[1])
+
+
 def draw_person(rng: np.random.Generator) -> Person:
     """Draw and build one person (about 2 s)."""
-    shape_rng, look_rng, skin_rng, dress_rng = rng.spawn(4)
+    shape_rng, look_rng, skin_rng, dress_rng = rng.spawn(_PARTS)
     model = head_model()
     natural = draw_shape(shape_rng)
     look = draw_look(look_rng)

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from keysync.audio.compact import TOKEN_HOP, CompactAudioConfig, CompactAudioEncoder
 from keysync.audio.mel import log_mel
-from keysync.diffusion.half import fast_on
+from keysync.diffusion.half import trains_faster_on
 from keysync.synthetic import festival
 from keysync.synthetic.articulate import articulate
 from keysync.synthetic.channel import CODECS, coded, music, narrow
@@ -209,7 +209,7 @@ def _step(
     torch.manual_seed(int(rng.integers(2**31)))  # the augmentation's draws
     samples, phones, curves = _batch(train, rng)
     mel = augment_mel(log_mel(augment_sound(samples)))
-    with torch.autocast("cpu", torch.bfloat16, enabled=fast_on(torch.device("cpu"))):
+    with torch.autocast("cpu", torch.bfloat16, enabled=trains_faster_on(torch.device("cpu"))):
         hidden = network.hidden(mel)
         named, drawn = network.phones(hidden).float(), network.curves(hidden).float()
     naming = F.cross_entropy(

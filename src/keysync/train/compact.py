@@ -63,12 +63,12 @@ def train_compact(out: Path, plan: Plan, say: Callable[[str], None] = log.info) 
     Raises:
         MissingProgram: a synthesiser is not installed.
     """
-    from keysync.synthetic.make import make_clips, plan_clips
+    from keysync.synthetic.make import hard_faces, make_clips, plan_clips
     from keysync.train.audio import train_audio
 
     keep_plan(out, asdict(plan))
     say(f"1/6 draw {plan.clips} clips of {plan.seconds} s")
-    plans = plan_clips(plan.clips, plan.seed, split="train", seconds=plan.seconds)
+    plans = hard_faces(plan_clips(3 * plan.clips, plan.seed, split="train", seconds=plan.seconds), plan.clips)
     for count, _ in enumerate(make_clips(plans, out / "clips", plan.jobs), start=1):
         if count % 20 == 0:
             say(f"    {count} of {plan.clips}")

@@ -20,6 +20,7 @@ from keysync.diffusion.compact_unet import CompactUNet
 from keysync.diffusion.condition import Condition
 from keysync.diffusion.denoiser import Denoiser
 from keysync.diffusion.guidance import SplitGuidance
+from keysync.diffusion.half import trains_faster_on
 from keysync.diffusion.schedule import power_sigmas
 from keysync.errors import ConfigError
 from keysync.train.dataset import Batch, Batches, PreparedClip
@@ -154,7 +155,8 @@ def train_stage(
         sigma = _sigmas(segments, generator, config)
         noise = torch.randn(batch.target.shape, generator=generator)
         shown = int(rng.integers(frames))
-        losses = stage_loss(denoiser, batch, sigma, noise, autoencoder, config, shown, judge)
+        with torch.autocast("cpu", torch.bfloat16, enabled=trains_faster_on(sigma.device)):
+            losses = stage_loss(denoiser, batch, sigma, noise, autoencoder, config, shown, judge)
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * _schedule(step, config)
         optimiser.zero_grad(set_to_none=True)
