@@ -141,7 +141,7 @@ def _breadth(resting: Vertices) -> float:
 
 
 def _shell(
-    weight: Float[np.ndarray, " n"], out_cm: Float64[np.ndarray, " n"], material: str, layer: int
+    weight: Float[np.ndarray, " n"], out_cm: Float[np.ndarray, " n"], material: str, layer: int
 ) -> Shell:
     """Copy the triangles of skin whose corners all have some weight."""
     model = head_model()
