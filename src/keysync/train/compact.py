@@ -40,19 +40,37 @@ SAMPLING = {
 }
 
 
+# Seconds of one core (AMD EPYC with AVX-512, of 2026): a person, a frame of 384 pixels, a clip's crops, an
+# hour of speech, a step of each network, the judge of lips.
+_PERSON_S, _FRAME_S, _PREPARE_S, _SPEECH_S = 2.0, 0.08, 0.5, 190.0
+_DECODER_STEP_S, _KEYFRAME_STEP_S, _INTERPOLATION_STEP_S, _JUDGE_S = 0.35, 0.2, 0.35, 60.0
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """How much of everything; the defaults are about what the shipped weights were made with."""
 
     seed: int = 1
-    clips: int = 411
+    clips: int = 600
     seconds: float = 2.8  # of every clip
-    speech_hours: float = 3.0
-    audio_minutes: float = 26.0
+    speech_hours: float = 10.0
+    audio_minutes: float = 60.0
     decoder_steps: int = 3000
-    keyframe_steps: int = 11600
-    interpolation_steps: int = 1800
+    keyframe_steps: int = 26000
+    interpolation_steps: int = 8000
     jobs: int = 2
+
+    def hours(self) -> dict[str, float]:
+        """About how long each part takes; the networks learn on one core, drawing uses ``jobs``."""
+        frames = self.seconds * 25
+        return {
+            "draw": self.clips * (_PERSON_S + frames * _FRAME_S) / self.jobs / 3600,
+            "audio encoder": self.speech_hours * _SPEECH_S / self.jobs / 3600 + self.audio_minutes / 60,
+            "prepare": self.clips * _PREPARE_S / 3600,
+            "autoencoder": self.decoder_steps * _DECODER_STEP_S / 3600,
+            "keyframes": (self.keyframe_steps * _KEYFRAME_STEP_S + _JUDGE_S) / 3600,
+            "interpolation": (self.interpolation_steps * _INTERPOLATION_STEP_S + _JUDGE_S) / 3600,
+        }
 
 
 def train_compact(out: Path, plan: Plan, say: Callable[[str], None] = log.info) -> Path:
@@ -67,6 +85,9 @@ def train_compact(out: Path, plan: Plan, say: Callable[[str], None] = log.info) 
     from keysync.train.audio import train_audio
 
     keep_plan(out, asdict(plan))
+    hours = plan.hours()
+    told = ", ".join(f"{part} {part_hours:.1f}" for part, part_hours in hours.items())
+    say(f"about {sum(hours.values()):.1f} h with {plan.jobs} cores: {told}")
     say(f"1/6 draw {plan.clips} clips of {plan.seconds} s")
     plans = hard_faces(plan_clips(3 * plan.clips, plan.seed, split="train", seconds=plan.seconds), plan.clips)
     for count, _ in enumerate(make_clips(plans, out / "clips", plan.jobs), start=1):

@@ -1,0 +1,58 @@
+"""From seeds to a model folder, in miniature."""
+
+from __future__ import annotations
+
+import ctypes.util
+import shutil
+from pathlib import Path
+
+import pytest
+
+from keysync.errors import ConfigError
+from keysync.models import load_models
+from keysync.train import audio, compact
+from keysync.train.compact import Plan, train_compact
+
+needs_voices = pytest.mark.skipif(
+    shutil.which("flite") is None or ctypes.util.find_library("espeak-ng") is None,
+    reason="flite or espeak-ng is not installed",
+)
+TINY = Plan(
+    clips=4, seconds=0.6, speech_hours=0.003, audio_minutes=0.02, decoder_steps=2, keyframe_steps=3,
+    interpolation_steps=2,
+)  # fmt: skip
+
+
+@needs_voices
+def test_a_tiny_plan_becomes_a_model_that_loads_and_is_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audio, "_TEST_UTTERANCES", 1)
+    monkeypatch.setattr(audio, "_BATCH", 2)
+    monkeypatch.setattr(audio, "_SHARES", (0.5, 0.0, 0.0, 0.5))  # flite and espeak only
+    monkeypatch.setattr(compact, "HELD_OUT", 1)
+    monkeypatch.setattr(compact, "JUDGE_STEPS", 5)
+    said: list[str] = []
+    folder = train_compact(tmp_path, TINY, said.append)
+    assert said[0].startswith("about 0.")
+    assert [line[:3] for line in said if line[1:3] == "/6"] == [f"{step}/6" for step in range(1, 7)]
+    models = load_models(folder, "cpu")
+    assert models.image_size == 512
+    for stage in ("keyframes", "interpolation"):
+        assert (tmp_path / stage / "curve.csv").exists()
+        assert (tmp_path / stage / "strip.png").exists()
+
+    clips = sorted((tmp_path / "clips").iterdir())
+    drawn = [clip.stat().st_mtime_ns for clip in clips]
+    again = train_compact(tmp_path, TINY, said.append)
+    assert load_models(again, "cpu").digest == models.digest
+    assert [clip.stat().st_mtime_ns for clip in clips] == drawn
+    with pytest.raises(ConfigError, match="holds another plan"):
+        train_compact(tmp_path, Plan(clips=5), said.append)
+
+
+def test_the_hours_grow_with_the_work_and_shrink_with_the_cores() -> None:
+    usual = Plan().hours()
+    assert 3 < sum(usual.values()) < 12
+    assert Plan(clips=1200).hours()["draw"] == pytest.approx(2 * usual["draw"])
+    assert Plan(jobs=16).hours()["draw"] == pytest.approx(usual["draw"] / 8)
