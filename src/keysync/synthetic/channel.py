@@ -12,7 +12,14 @@ from scipy.signal import butter, correlate, sosfiltfilt
 
 from keysync.synthetic.utterance import RATE_HZ
 
-CODECS = {"libmp3lame": 24_000, "aac": 24_000, "libopus": 12_000, "g722": 64_000, "pcm_mulaw": 128_000}
+# Of each codec its encoder and bits a second.
+CODECS = {
+    "mp3": ("libmp3lame", 24_000),
+    "aac": ("aac", 24_000),
+    "opus": ("libopus", 12_000),
+    "g722": ("g722", 64_000),
+    "pcm_mulaw": ("pcm_mulaw", 128_000),
+}
 _NOTE_S = (0.15, 0.6)
 _LOWEST_HZ, _NOTES = 110.0, 30  # two octaves and a half of half tones
 _HARMONICS = 8
@@ -62,12 +69,12 @@ def _delay(codec: str) -> int:
 
 
 def _there_and_back(samples: Samples, codec: str) -> Float32[np.ndarray, " m"]:
-    encoder = cast(av.AudioCodecContext, av.CodecContext.create(codec, "w"))
-    encoder.bit_rate, encoder.sample_rate, encoder.layout = CODECS[codec], RATE_HZ, "mono"
+    name, bit_rate = CODECS[codec]
+    encoder = cast(av.AudioCodecContext, av.CodecContext.create(name, "w"))
+    encoder.bit_rate, encoder.sample_rate, encoder.layout = bit_rate, RATE_HZ, "mono"
     encoder.format = encoder.codec.audio_formats[0]  # type: ignore[index]
     encoder.open()
-    name = codec.removeprefix("lib").replace("mp3lame", "mp3")
-    decoder = cast(av.AudioCodecContext, av.CodecContext.create(name, "r"))
+    decoder = cast(av.AudioCodecContext, av.CodecContext.create(codec, "r"))
     decoder.extradata, decoder.sample_rate, decoder.layout = encoder.extradata, RATE_HZ, "mono"
     into = av.AudioResampler(encoder.format, "mono", RATE_HZ, frame_size=encoder.frame_size or None)
     back = av.AudioResampler("fltp", "mono", RATE_HZ)

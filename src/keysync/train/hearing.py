@@ -52,8 +52,8 @@ CONDITIONS: dict[str, Condition] = {
     "clipped at a quarter": lambda samples, _: np.clip(samples, samples.min() / 4, samples.max() / 4) * 4,
     "300 to 3400 Hz": lambda samples, _: narrow(samples, 300.0, 3400.0),
 } | {
-    f"{name.removeprefix('lib')} at {rate // 1000} kbit/s": lambda samples, _, name=name: coded(samples, name)
-    for name, rate in CODECS.items()
+    f"{codec} at {rate // 1000} kbit/s": lambda samples, _, codec=codec: coded(samples, codec)
+    for codec, (_, rate) in CODECS.items()
 }
 
 
