@@ -144,7 +144,7 @@ def sync(
 
     Args:
         read: starts the clip from its first frame. Called once for each part, to look a stretch ahead,
-            and once to paste: a stretch is some 170 frames, and of an 8K film they would fill 8 GB.
+            and once to paste: a stretch is up to some 170 frames, and of an 8K film they would fill 8 GB.
     """
     performances = [perform(read(), part, models, config, report, job) for part in parts]
     for number, frame in enumerate(read()):
