@@ -30,8 +30,8 @@ from keysync.weightfile import load_into
 log = logging.getLogger(__name__)
 JUDGE_STEPS = 400
 HELD_OUT = 12  # prepared clips, the last ones, that no network learns from
-# Every fourth frame is a keyframe. With every 13th, as in the published model, the small interpolation network
-# loses .04 of the lips' r on the way; the keyframe network is quick enough to make more of them.
+# Every fourth frame is a keyframe. With every 13th, as in the published model, the small interpolation
+# network loses .04 of the lips' r on the way; the keyframe network is quick enough to make more of them.
 LAYOUT = Layout(window=5)
 SAMPLING = {
     "sigma_max": PURE_SIGMA,
