@@ -90,3 +90,8 @@ def test_an_unknown_phone_is_refused(voice: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(festival, "_OWN", dict.fromkeys(festival._OWN, "pau=PAU"))
     with pytest.raises(InputError, match="is not in our table"):
         speak_festival("papa", voice, stretch=1.0)
+
+
+def test_text_that_could_end_the_program_is_refused() -> None:
+    with pytest.raises(InputError, match="letters, blanks"):
+        speak_festival('papa") (quit', "festival-ph", stretch=1.0)

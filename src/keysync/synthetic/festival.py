@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import wave
 from pathlib import Path
+from string import ascii_letters
 
 import numpy as np
 
@@ -63,6 +64,7 @@ _PROGRAM = """
   (mapcar (lambda (s) (format t "%s %.4f\\n" (item.name s) (item.feat s 'end)))
           (utt.relation.items utt 'Segment)))
 """
+_SPELT = {*ascii_letters, *" ,.'"}
 _LONGEST_S = 60  # that one sentence may take to make
 
 
@@ -81,8 +83,10 @@ def speak_festival(text: str, voice: str, *, stretch: float) -> Utterance:
         voice: a name of ``VOICES``.
     Raises:
         MissingProgram: Festival or this voice is not installed.
-        InputError: Festival fails, or says a phone that our tables do not have.
+        InputError: the text holds something else, Festival fails, or says a phone that our tables do not have.
     """
+    if not set(text) <= _SPELT:  # it becomes part of a program
+        raise InputError(f"{text!r}: give letters, blanks, commas and full stops only")
     name, tongue, package = VOICES[voice]
     spelt = text.translate(_CYRILLIC) if tongue == "russian" else text
     with tempfile.TemporaryDirectory() as folder:
@@ -98,6 +102,8 @@ def speak_festival(text: str, voice: str, *, stretch: float) -> Utterance:
             )  # fmt: skip
         except FileNotFoundError as error:
             raise MissingProgram("festival: not found; install it (Debian: apt install festival)") from error
+        except subprocess.TimeoutExpired as error:
+            raise InputError(f"festival: {voice} took over {_LONGEST_S} s to say {text!r}") from error
         if f"voice_{name}" in done.stderr:
             raise MissingProgram(f"{voice}: Festival has no such voice; Debian: apt install {package}")
         if done.returncode != 0 or not path.exists():

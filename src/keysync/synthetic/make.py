@@ -286,7 +286,8 @@ def hard_faces(plans: Sequence[ClipPlan], count: int) -> list[ClipPlan]:
         if len(chosen) < count and taken[kind] < _WANTED[kind] * (len(chosen) + 1):
             chosen.append(plan)
             taken[kind] += 1
-    rest = [plan for plan in plans if plan not in chosen]
+    known = set(chosen)
+    rest = [plan for plan in plans if plan not in known]
     return chosen + rest[: count - len(chosen)]
 
 

@@ -69,29 +69,7 @@ _ONSETS = (
 _VOWELS = ("a", "e", "i", "o", "u", "ee", "oo", "oy", "ow", "aw", "ay")
 _CODAS = ("b", "p", "m", "ff", "v", "mp", "th", "sh", "t", "k", "n", "l", "z")
 _NONSENSE_SHARE = 0.15
-_BABBLED = (
-    "p",
-    "b",
-    "m",
-    "f",
-    "v",
-    "p",
-    "b",
-    "m",
-    "f",
-    "v",
-    "d",
-    "t",
-    "k",
-    "s",
-    "z",
-    "l",
-    "n",
-    "r",
-    "g",
-    "c",
-    "",
-)
+_BABBLED = (*"pbmfvpbmfvdtkszlnrgc", "")
 
 
 def sentence(rng: np.random.Generator, words: int | None = None) -> str:
@@ -114,7 +92,7 @@ def babble(rng: np.random.Generator) -> str:
     words = []
     for _ in range(int(rng.integers(5, 12))):
         syllables = [
-            str(rng.choice(_BABBLED)) + str(rng.choice(list("aeiou"))) for _ in range(rng.integers(1, 5))
+            str(rng.choice(_BABBLED)) + str(rng.choice([*"aeiou"])) for _ in range(rng.integers(1, 5))
         ]
         words.append("".join(syllables) + ("," if rng.random() < 0.06 else ""))
     return " ".join(words) + "."
