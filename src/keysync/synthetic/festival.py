@@ -83,7 +83,7 @@ def speak_festival(text: str, voice: str, *, stretch: float) -> Utterance:
         voice: a name of ``VOICES``.
     Raises:
         MissingProgram: Festival or this voice is not installed.
-        InputError: the text holds something else, Festival fails, or says a phone that our tables do not have.
+        InputError: the text holds something else, Festival fails, or says a phone that is not in our tables.
     """
     if not set(text) <= _SPELT:  # it becomes part of a program
         raise InputError(f"{text!r}: give letters, blanks, commas and full stops only")
