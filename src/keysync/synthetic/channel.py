@@ -49,6 +49,12 @@ def music(count: int, rng: np.random.Generator) -> Samples:
     return np.asarray(heard / max(float(np.sqrt(np.mean(heard**2))), 1e-9), np.float32)
 
 
+def over(other: Samples, samples: Samples, below_db: float) -> Samples:
+    """Speech, and beside it what has root mean square 1, so many decibels quieter."""
+    level = np.sqrt(np.mean(samples**2)) * 10 ** (-below_db / 20)
+    return np.asarray(samples + other * np.float32(level), np.float32)
+
+
 def narrow(samples: Samples, low_hz: float, high_hz: float) -> Samples:
     """Only what lies between two frequencies, as on a telephone (300 to 3400 Hz)."""
     shape = butter(4, [low_hz, high_hz], "bandpass", fs=RATE_HZ, output="sos")

@@ -12,14 +12,11 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-import wave
 from pathlib import Path
 from string import ascii_letters
 
-import numpy as np
-
 from keysync.errors import InputError, MissingProgram
-from keysync.synthetic.utterance import CONSONANTS, PAUSE, VOWELS, Utterance, fill, known
+from keysync.synthetic.utterance import CONSONANTS, PAUSE, VOWELS, Utterance, fill, known, read_wav
 
 # Ours -> Festival's name, its language, Debian's package.
 VOICES = {
@@ -109,9 +106,7 @@ def speak_festival(text: str, voice: str, *, stretch: float) -> Utterance:
         if done.returncode != 0 or not path.exists():
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise InputError(f"festival: {voice} could not say {text!r}: {reason}")
-        with wave.open(str(path)) as sound:
-            rate_hz = sound.getframerate()
-            samples = np.frombuffer(sound.readframes(sound.getnframes()), np.int16).astype(np.float32) / 32768
+        samples, rate_hz = read_wav(path)
     table = _table(tongue)
     starts: list[tuple[str, float]] = []
     start_s = 0.0

@@ -13,14 +13,13 @@ import json
 import subprocess
 import sys
 import tempfile
-import wave
 from pathlib import Path
 
 import numpy as np
 
 from keysync.errors import InputError, MissingProgram
 from keysync.synthetic import espeak_process, festival
-from keysync.synthetic.utterance import PAUSE, Utterance, fill, known, resample
+from keysync.synthetic.utterance import PAUSE, Utterance, fill, known, read_wav, resample
 
 _FLITE_PITCH_HZ = {"slt": 170.0, "rms": 105.0, "awb": 125.0, "kal16": 100.0}
 _VARIANTS = (
@@ -100,9 +99,7 @@ def speak_flite(text: str, voice: str, *, stretch: float, pitch_scale: float) ->
             raise MissingProgram("flite: not found; install it (Debian: apt install flite)") from error
         if done.returncode != 0 or not path.exists():
             raise InputError(f"flite: could not say {text!r}: {done.stderr.strip() or 'no reason given'}")
-        with wave.open(str(path)) as sound:
-            rate_hz = sound.getframerate()
-            samples = np.frombuffer(sound.readframes(sound.getnframes()), np.int16).astype(np.float32) / 32768
+        samples, rate_hz = read_wav(path)
     # Each token is "phone:end": a phone starts where the one before it ended.
     tokens = [token.rsplit(":", 1) for token in done.stdout.split()]
     starts_s = [0.0, *(float(end) for _, end in tokens[:-1])]

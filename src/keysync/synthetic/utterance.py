@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import wave
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
@@ -47,6 +49,13 @@ class Utterance:
     def duration_s(self) -> float:
         """Seconds."""
         return len(self.samples) / self.rate_hz
+
+
+def read_wav(path: Path) -> tuple[Float32[np.ndarray, " n"], int]:
+    """What a synthesiser wrote, mono and 16 bit: samples in -1 to 1, and how many a second."""
+    with wave.open(str(path)) as sound:
+        samples = np.frombuffer(sound.readframes(sound.getnframes()), np.int16).astype(np.float32) / 32768
+        return samples, sound.getframerate()
 
 
 def resample(utterance: Utterance, playback: float = 1.0) -> Utterance:

@@ -30,7 +30,7 @@ from keysync.audio.mel import log_mel
 from keysync.diffusion.half import trains_faster_on
 from keysync.synthetic import festival
 from keysync.synthetic.articulate import articulate
-from keysync.synthetic.channel import CODECS, coded, music, narrow
+from keysync.synthetic.channel import CODECS, coded, music, narrow, over
 from keysync.synthetic.speech import EAR_VOICES, TEST_VOICES, speak
 from keysync.synthetic.text import babble, sentence
 from keysync.synthetic.utterance import PAUSE, PHONES, RATE_HZ, Phone, Utterance
@@ -252,8 +252,7 @@ def travelled(samples: Float32[np.ndarray, " n"], rng: np.random.Generator) -> F
     """Speech as files hold it: some of it over music, through a narrow line, or through a codec."""
     if rng.random() < _MUSIC_SHARE:
         start = int(rng.integers(len(_band()) - len(samples)))
-        level = np.sqrt(np.mean(samples**2)) * 10 ** (rng.uniform(-25, -3) / 20)
-        samples = samples + _band()[start : start + len(samples)] * np.float32(level)
+        samples = over(_band()[start : start + len(samples)], samples, -rng.uniform(-25, -3))
     if rng.random() < _NARROW_SHARE:
         samples = narrow(samples, rng.uniform(60, 400), rng.uniform(2500, 7500))
     if rng.random() < _CODED_SHARE:

@@ -13,7 +13,7 @@ from jaxtyping import Float, Float32, Int16, Int64
 from torch import Tensor
 
 from keysync.audio.compact import TOKEN_HOP, CompactAudioEncoder
-from keysync.synthetic.channel import CODECS, coded, music, narrow
+from keysync.synthetic.channel import CODECS, Samples, coded, music, narrow, over
 from keysync.synthetic.room import echo, noise
 from keysync.synthetic.utterance import RATE_HZ
 
@@ -21,7 +21,6 @@ CURVES = ("jaw", "closure", "tuck", "rounding", "stretch", "upper", "lower")
 CURVE_SCALES = (0.12, 0.40, 0.30, 0.25, 0.06, 0.06, 0.08)  # rough deviations: each then counts alike
 TOKEN_S = TOKEN_HOP / RATE_HZ
 
-Samples = Float32[np.ndarray, " n"]
 Condition = Callable[[Samples, np.random.Generator], Samples]
 
 
@@ -35,19 +34,14 @@ class Spoken:
     curves: Float32[np.ndarray, "t 7"]  # CURVES, in units of CURVE_SCALES
 
 
-def _over(other: Samples, samples: Samples, below_db: float) -> Samples:
-    level = np.sqrt(np.mean(samples**2)) * 10 ** (-below_db / 20)
-    return np.asarray(samples + other * np.float32(level), np.float32)
-
-
 # Fixed settings, each harder than most footage.
 CONDITIONS: dict[str, Condition] = {
     "clean": lambda samples, _: samples,
-    "noise, 10 dB below": lambda samples, rng: _over(
+    "noise, 10 dB below": lambda samples, rng: over(
         noise(rng.standard_normal(len(samples)), 0.5), samples, 10.0
     ),
     "echo of 0.5 s": lambda samples, rng: echo(samples, rng.standard_normal(RATE_HZ // 2), 0.5, 0.7),
-    "music, 10 dB below": lambda samples, rng: _over(music(len(samples), rng), samples, 10.0),
+    "music, 10 dB below": lambda samples, rng: over(music(len(samples), rng), samples, 10.0),
     "30 dB quieter": lambda samples, _: samples * np.float32(10 ** (-30 / 20)),
     "clipped at a quarter": lambda samples, _: np.clip(samples, samples.min() / 4, samples.max() / 4) * 4,
     "300 to 3400 Hz": lambda samples, _: narrow(samples, 300.0, 3400.0),
