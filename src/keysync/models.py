@@ -98,7 +98,7 @@ def load_models(choice: str | Path = "auto", device: str = "auto") -> Models:
         ConfigError: no such model or device.
     """
     folder = model_folder(choice)
-    where = _device(device)
+    where = pick_device(device)
     description = read_description(folder)
     known, layout = outline(folder), Layout(**description["layout"])
     tracker = face_tracker()
@@ -180,7 +180,12 @@ def _digest(hashes: dict[str, str]) -> str:
     return sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
 
-def _device(name: str) -> torch.device:
+def pick_device(name: str) -> torch.device:
+    """The device of that name; "auto" is a GPU where there is one.
+
+    Raises:
+        ConfigError: no such device.
+    """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -1,7 +1,9 @@
+import numpy as np
+import pytest
 import torch
 
 from keysync.audio.compact import CompactAudioConfig, CompactAudioEncoder
-from keysync.train.dataset import Disguised
+from keysync.train.dataset import Disguised, reframe
 
 
 def test_a_disguise_changes_the_tokens_but_not_their_number_or_scale() -> None:
@@ -12,3 +14,22 @@ def test_a_disguise_changes_the_tokens_but_not_their_number_or_scale() -> None:
     assert plain.shape == first.shape
     assert not torch.allclose(first, second)
     assert 0.5 < float(first.std() / plain.std()) < 2
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_crop_that_is_framed_off_keeps_its_cells_over_what_they_marked(seed: int) -> None:
+    pictures = np.zeros((2, 256, 256, 3), np.uint8)
+    pictures[:, 128:192, 80:160] = 255
+    fields = np.zeros((1, 2, 16, 16), np.float32)
+    fields[:, :, 8:12, 5:10] = 1
+    moved, cells, grown = reframe(pictures, fields, np.random.default_rng(seed))
+    white = moved[0, ..., 0] > 127
+    marked = cells[0, 0].repeat(16, axis=0).repeat(16, axis=1) > 0
+    assert not np.array_equal(moved[0], pictures[0])
+    assert np.array_equal(moved[0], moved[1])
+    assert (white & ~marked).sum() < 0.01 * white.sum()  # a sliver of a cell does not count
+    assert marked.sum() < 2.3 * white.sum()
+    tall, wide = white.any(axis=1).sum(), white.any(axis=0).sum()
+    assert np.sqrt(white.sum() / (64 * 80)) == pytest.approx(np.sqrt(grown.prod()), rel=0.02)
+    assert 64 * grown[0] - 2 < tall < 64 * grown[0] + 8
+    assert 80 * grown[1] - 2 < wide < 80 * grown[1] + 8

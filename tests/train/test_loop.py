@@ -67,7 +67,7 @@ def test_the_decoder_gets_better_than_components_alone(
 def test_loss_falls_and_a_broken_run_goes_on_to_the_same_weights(
     stage: str, autoencoder: CompactAutoencoder, clips: list[PreparedClip], tmp_path: Path
 ) -> None:
-    config = TrainConfig(stage=stage, steps=40, window=5, warm_up=5)  # type: ignore[arg-type]
+    config = TrainConfig(stage=stage, steps=80, window=5, warm_up=5)  # type: ignore[arg-type]
     judge, _ = train_judge(autoencoder, clips, steps=20, seed=0)
 
     def train(folder: Path, stop: int | None = None) -> CompactUNet:

@@ -22,6 +22,8 @@ def trains_faster_on(device: torch.device) -> bool:
 
     With AVX-512 BF16 too: a step of the keyframe network takes 0.18 s instead of 0.23.
     """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
     return device.type == "cpu" and (_can("amx_bf16") or _can("avx512_bf16"))
 
 

@@ -342,12 +342,16 @@ def train_compact_model(
     audio_minutes: Annotated[float | None, typer.Option(help="Training time of the audio encoder.")] = None,
     jobs: Annotated[int | None, typer.Option(help="Processes that draw.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything.")] = None,
+    device: Annotated[Device, typer.Option(help="Where the networks learn.")] = "auto",
 ) -> None:
     """Train the compact model from seeds alone; the folder OUT/model works with --model."""
-    given = {name: value for name, value in locals().items() if name != "out" and value is not None}
+    given = {name: value for name, value in locals().items() if value is not None}
+    del given["out"], given["device"]
     with _needs("synthetic"):
         from keysync.train.compact import Plan, train_compact
-    folder = train_compact(out, Plan(**given), say=lambda line: console.print(line, highlight=False))
+    folder = train_compact(
+        out, Plan(**given), say=lambda line: console.print(line, highlight=False), device=device
+    )
     console.print(f"{folder}: done; try 'keysync sync … --model {folder}'", soft_wrap=True)
 
 

@@ -61,13 +61,15 @@ def psnr(
         of the Laplacian in those cells over the original's, 1 being as sharp.
     """
     error, mouth, sharp = [], [], []
+    device = autoencoder.latent_mean.device
     with torch.no_grad():
         for clip in clips:
             places = np.arange(8, len(clip.pictures), 16)
-            pictures = torch.from_numpy(clip.pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+            chosen = np.concatenate([[0], places])
+            pictures = torch.from_numpy(clip.pictures[chosen]).permute(0, 3, 1, 2).to(device) / 127.5 - 1
             target, mask, lips = (
-                pictures[places],
-                *(_cover(f[places], pictures) for f in (clip.masks, clip.mouths)),
+                pictures[1:],
+                *(_cover(f[places], pictures).to(device) for f in (clip.masks, clip.mouths)),
             )
             latents = autoencoder.encode_working(target)
             if linear:
@@ -93,7 +95,7 @@ def _cover(cells: np.ndarray, pictures: Float[Tensor, "n 3 h w"]) -> Float[Tenso
 
 def _laplacian(pictures: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 1 h w"]:
     grey = F.pad(pictures.mean(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
-    kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])[None, None]
+    kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]], device=grey.device)[None, None]
     return F.conv2d(grey, kernel)
 
 
@@ -134,12 +136,13 @@ def train_decoder(
     if step == 0:
         start = psnr(autoencoder, held_out, linear=True)
         curve.write_text("step,seconds,psnr,mouth_psnr,sharpness\n0,0,{:.2f},{:.2f},{:.2f}\n".format(*start))
+    device = autoencoder.latent_mean.device
     begin = last = time.monotonic()
     whole = clips[0].pictures.shape[1]
     while step < steps:
         rng = np.random.default_rng([seed, step])
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        target, reference, mask = _cuts(clips, rng, batch, side)
+        target, reference, mask = (part.to(device) for part in _cuts(clips, rng, batch, side))
         share = step / steps
         fall = 1.0 if share < 0.3 else 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (share - 0.3) / 0.7))
         for group in optimiser.param_groups:
@@ -182,7 +185,7 @@ def _spoilt(
     coarse = torch.randn(count, channels, 3, 3, generator=generator)
     coarse = F.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=True)
     amount = noise * torch.rand(2, count, 1, 1, 1, generator=generator)
-    return latents + amount[0] * fine + amount[1] * coarse
+    return latents + (amount[0] * fine + amount[1] * coarse).to(latents)
 
 
 def _cuts(

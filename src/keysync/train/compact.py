@@ -20,6 +20,7 @@ from keysync.diffusion.compact_unet import CompactUNet, CompactUNetConfig
 from keysync.face.crop import Framing
 from keysync.face.track import face_tracker
 from keysync.generate.layout import Layout
+from keysync.models import pick_device
 from keysync.train.autoencoder import fit_components, train_decoder
 from keysync.train.dataset import CROP, load_clips, prepare_folder
 from keysync.train.judge import train_judge
@@ -76,17 +77,21 @@ class Plan:
         }
 
 
-def train_compact(out: Path, plan: Plan, say: Callable[[str], None] = log.info) -> Path:
+def train_compact(out: Path, plan: Plan, say: Callable[[str], None] = log.info, device: str = "auto") -> Path:
     """Make the compact model under ``out``; a part that is finished is not made again.
 
+    Args:
+        device: where the autoencoder and the two stages learn; the audio encoder does on the CPU.
     Returns:
         the model folder, ``out / "model"``.
     Raises:
+        ConfigError: ``out`` holds another plan's work; no such device.
         MissingProgram: a synthesiser is not installed.
     """
     from keysync.synthetic.make import hard_faces, make_clips, plan_clips
     from keysync.train.audio import train_audio
 
+    where = pick_device(device)
     keep_plan(out, asdict(plan))
     hours = plan.hours()
     told = ", ".join(f"{part} {part_hours:.1f}" for part, part_hours in hours.items())
@@ -108,11 +113,11 @@ def train_compact(out: Path, plan: Plan, say: Callable[[str], None] = log.info) 
     say("3/6 find, align and crop the faces")
     prepare(out)
     say(f"4/6 autoencoder: {plan.decoder_steps} steps")
-    train_autoencoder(out, plan)
+    train_autoencoder(out, plan, where)
     say(f"5/6 keyframes: {plan.keyframe_steps} steps")
-    train_network(out, "keyframes", plan)
+    train_network(out, "keyframes", plan, where)
     say(f"6/6 interpolation: {plan.interpolation_steps} steps")
-    train_network(out, "interpolation", plan)
+    train_network(out, "interpolation", plan, where)
     return pack(out)
 
 
@@ -132,12 +137,13 @@ def prepare(out: Path) -> None:
         pass
 
 
-def train_autoencoder(out: Path, plan: Plan) -> None:
+def train_autoencoder(out: Path, plan: Plan, device: torch.device) -> None:
     """Components, then the decoder."""
     clips = load_clips(out / "prepared")
     network = CompactAutoencoder(CompactAutoencoderConfig())
     torch.manual_seed(plan.seed)
     fit_components(network, clips[:-HELD_OUT], plan.seed)
+    network.to(device)
     folder = out / "autoencoder"
     network = train_decoder(
         network, clips[:-HELD_OUT], clips[-HELD_OUT:], folder, steps=plan.decoder_steps, seed=plan.seed
@@ -145,11 +151,11 @@ def train_autoencoder(out: Path, plan: Plan) -> None:
     save_half(network, out / "model" / "autoencoder.safetensors")
 
 
-def train_network(out: Path, stage: str, plan: Plan) -> None:
+def train_network(out: Path, stage: str, plan: Plan, device: torch.device) -> None:
     """One stage's U-Net; interpolation starts from the keyframe network."""
     clips = load_clips(out / "prepared")
     autoencoder = CompactAutoencoder(CompactAutoencoderConfig())
-    _fill(autoencoder, out / "model" / "autoencoder.safetensors")
+    _fill(autoencoder.to(device), out / "model" / "autoencoder.safetensors")
     torch.manual_seed(plan.seed)
     network = CompactUNet(CompactUNetConfig())
     if stage == "keyframes":
@@ -157,7 +163,7 @@ def train_network(out: Path, stage: str, plan: Plan) -> None:
         config = TrainConfig(stage="keyframes", steps=plan.keyframe_steps, seed=plan.seed)
     else:
         _fill(network, out / "model" / "keyframes.safetensors")
-        keyframes = deepcopy(network).eval().requires_grad_(False)
+        keyframes = deepcopy(network).to(device).eval().requires_grad_(False)
         config = TrainConfig(
             stage="interpolation", steps=plan.interpolation_steps, window=LAYOUT.window, frames_per_step=28,
             generated=0.8, rate=5e-4, audio_rate=5e-4, seed=plan.seed + 1,
@@ -165,7 +171,7 @@ def train_network(out: Path, stage: str, plan: Plan) -> None:
     judge, r = train_judge(autoencoder, clips[:-HELD_OUT], JUDGE_STEPS, plan.seed)
     log.info("the judge of lips reads their gap with r %.2f", r)
     average = train_stage(
-        network, autoencoder, clips[:-HELD_OUT], clips[-HELD_OUT:], out / stage, config, judge,
+        network.to(device), autoencoder, clips[:-HELD_OUT], clips[-HELD_OUT:], out / stage, config, judge,
         keyframes=keyframes,
     )  # fmt: skip
     save_half(average, out / "model" / f"{stage}.safetensors")
@@ -196,7 +202,9 @@ def save_half(network: nn.Module, path: Path) -> None:
     """Weights in half precision, written under their name only when complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    save_file({name: value.half().contiguous() for name, value in network.state_dict().items()}, partial)
+    save_file(
+        {name: value.half().cpu().contiguous() for name, value in network.state_dict().items()}, partial
+    )
     partial.replace(path)
 
 

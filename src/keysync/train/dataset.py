@@ -29,6 +29,8 @@ from keysync.train.audio import augment_mel, augment_sound
 CROP = 512  # pixels; crops are stored at half that, the compact model's working size
 DISGUISES = 3  # of every clip's sound
 _MOUTH_MARGIN = 6  # crop pixels around the lips that count as mouth
+# How far a segment is framed off: degrees, factors, shares of the side; how much of a cell must be covered.
+_TURN, _STRETCH, _SHIFT, _TOUCHED = 4.0, (0.93, 1.07), 0.03, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +120,19 @@ def prepare_folder(
                 continue  # a drawn face that the detector cannot find teaches nothing
             partial = target.with_suffix(".partial.npz")
             fields = {name: getattr(clip, name) for name in PreparedClip.__dataclass_fields__}
+            np.save(target.with_suffix(".npy"), fields.pop("pictures"))
             np.savez(partial, **fields)
             partial.replace(target)
         yield target
 
 
 def load_clips(folder: Path) -> list[PreparedClip]:
-    """Every prepared clip of ``folder``, in order of name."""
+    """Every prepared clip of ``folder``, in order of name; pictures stay on disk until they are looked at."""
     clips = []
     for path in sorted(folder.glob("[0-9]*[0-9].npz")):
+        pictures = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
         with np.load(path, allow_pickle=False) as stored:
-            clips.append(PreparedClip(**{name: stored[name] for name in PreparedClip.__dataclass_fields__}))
+            clips.append(PreparedClip(pictures, **{name: stored[name] for name in stored.files}))
     if not clips:
         raise InputError(f"{folder}: no prepared clips; draw some with 'keysync synth' first")
     return clips
@@ -160,7 +164,10 @@ class Batches:
                 frames and any other frame of the clip as the reference (stage one).
         """
         parts = [self._segment(frames, windows) for _ in range(segments)]
-        pictures, extra, masks, mouths, lips, audio = map(torch.stack, zip(*parts, strict=True))
+        device = self.autoencoder.latent_mean.device
+        pictures, extra, masks, mouths, lips, audio = (
+            torch.stack(part).to(device) for part in zip(*parts, strict=True)
+        )
         with torch.no_grad():
             everything = torch.cat([pictures, extra], dim=1)
             latents = self.autoencoder.encode_working(rearrange(everything, "b t c h w -> (b t) c h w"))
@@ -181,19 +188,53 @@ class Batches:
             places = np.sort(rng.choice(length, frames, replace=False))
             extra = rng.integers(length, size=1)
         chosen = np.concatenate([places, extra])
-        pictures = clip.pictures[chosen]
-        masks, mouths = clip.masks[places], clip.mouths[places]
-        if rng.random() < 0.5:
-            pictures, masks, mouths = pictures[:, :, ::-1], masks[..., ::-1], mouths[..., ::-1]
-        pictures = recolour(pictures, rng)
+        placed, moved, grown = reframe(
+            clip.pictures[chosen], np.stack([clip.masks[places], clip.mouths[places]]), rng
+        )
+        pictures = recolour(placed, rng)
         shown = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))) * 2 - 1
 
         def cells(field: np.ndarray) -> Tensor:
-            return torch.from_numpy(np.ascontiguousarray(field))[:, None]
+            return torch.from_numpy(field)[:, None]
 
         audio = torch.from_numpy(clip.tokens[rng.integers(len(clip.tokens)), places])
-        lips = torch.from_numpy(clip.lips[places])
-        return shown[: len(places)], shown[len(places) :], cells(masks), cells(mouths), lips, audio
+        lips = torch.from_numpy(clip.lips[places] * grown)
+        return shown[: len(places)], shown[len(places) :], cells(moved[0]), cells(moved[1]), lips, audio
+
+
+def reframe(
+    pictures: UInt8[np.ndarray, "t h h 3"], fields: Float32[np.ndarray, "k n c c"], rng: np.random.Generator
+) -> tuple[UInt8[np.ndarray, "t h h 3"], Float32[np.ndarray, "k n c c"], Float32[np.ndarray, " 2"]]:
+    """One crop, a little off, for the whole segment: turned, stretched, shifted, sometimes mirrored.
+
+    Without this the networks learn by heart what lies in each cell of each person, and are less sure of
+    strangers: the cells' grid never falls on a face the same way twice.
+
+    Returns:
+        pictures; ``fields`` of cells, 1 wherever the moved field touches; how much taller and wider a mouth
+        has become.
+    """
+    side, cells = pictures.shape[1], fields.shape[-1]
+    stretch, shift = rng.uniform(*_STRETCH, 2), rng.uniform(-_SHIFT, _SHIFT, 2) * side
+    move = cv2.getRotationMatrix2D((side / 2 - 0.5, side / 2 - 0.5), rng.uniform(-_TURN, _TURN), 1)
+    centre = move[:, :2] @ np.array([(side - 1) / 2] * 2) + move[:, 2]
+    flip = -1 if rng.random() < 0.5 else 1
+    move[:, :2] = move[:, :2] @ np.diag([flip * stretch[0], stretch[1]])
+    move[:, 2] = centre + shift - move[:, :2] @ np.array([(side - 1) / 2] * 2)
+    moved = np.stack(
+        [
+            cv2.warpAffine(p, move, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+            for p in pictures
+        ]
+    )
+    ratio, middle = cells / side, (cells / side - 1) / 2  # pixel p lies at cell ratio * p + middle
+    coarse = move.copy()
+    coarse[:, 2] = ratio * move[:, 2] + middle - move[:, :2] @ np.array([middle, middle])
+    warped = [
+        cv2.warpAffine(f, coarse, (cells, cells), borderMode=cv2.BORDER_REPLICATE) > _TOUCHED
+        for f in fields.reshape(-1, cells, cells)
+    ]
+    return moved, np.stack(warped).astype(np.float32).reshape(fields.shape), stretch[::-1].astype(np.float32)
 
 
 def recolour(

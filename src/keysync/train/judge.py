@@ -52,15 +52,17 @@ def train_judge(
     Faces differ in how open a closed mouth looks, so a part of the error is none of the judge's.
     """
     torch.manual_seed(seed)
-    judge = Judge(autoencoder.channels, clips[0].masks.shape[1])
+    device = autoencoder.latent_mean.device
+    scales = torch.tensor(SCALES, device=device)
+    judge = Judge(autoencoder.channels, clips[0].masks.shape[1]).to(device)
     optimiser = torch.optim.AdamW(judge.parameters(), _RATE, weight_decay=0.02)
     read, true = [], []
     for step in range(steps):
         batch = Batches(clips, autoencoder, np.random.default_rng([seed, step])).draw(
             _BATCH, 1, windows=False
         )
-        wanted = batch.lips[:, 0] / torch.tensor(SCALES)
-        told = judge(batch.target[:, 0] + 0.1 * torch.randn(batch.target[:, 0].shape))
+        wanted = batch.lips[:, 0] / scales
+        told = judge(batch.target[:, 0] + 0.1 * torch.randn(batch.target[:, 0].shape).to(device))
         for group in optimiser.param_groups:
             group["lr"] = _RATE * min(1.0, (step + 1) / 30) * (1 - 0.97 * step / steps)
         loss = F.smooth_l1_loss(told, wanted)

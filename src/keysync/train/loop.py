@@ -121,7 +121,8 @@ def train_stage(
 ) -> CompactUNet:
     """Train ``network`` and return its running average; resumes from ``out`` if a checkpoint is there.
 
-    ``judge`` reads the lips, see ``train/judge.py``.
+    ``judge`` reads the lips, see ``train/judge.py``. All networks are on one device; what is drawn at random
+    does not depend on which.
     ``keyframes`` makes the ends of some windows when interpolation is trained; without it all are true.
     ``stop`` ends this call early, after that step; the next call goes on from there.
     Writes ``out/checkpoint.pt`` (everything needed to go on), the learning curve as ``out/curve.csv`` and
@@ -137,9 +138,10 @@ def train_stage(
     if not curve.exists():
         curve.write_text("step,seconds,latent,pixel,lips,held_out,held_out_lips\n")
     denoiser, averaged = Denoiser(network), Denoiser(average)
-    weights = torch.tensor([1.0, config.pixel_weight, config.lips_weight])
+    device = autoencoder.latent_mean.device
+    weights = torch.tensor([1.0, config.pixel_weight, config.lips_weight], device=device)
     last_save = begin = time.monotonic()
-    running = torch.zeros(3)
+    running = torch.zeros(3, device=device)
     windows = config.stage == "interpolation"
     last_step = min(config.steps, stop or config.steps)
     while step < last_step:
@@ -152,10 +154,10 @@ def train_stage(
         if keyframes is not None:
             batch = _with_generated_ends(batch, keyframes, generator, config)
         batch = _perturbed(batch, generator, config)
-        sigma = _sigmas(segments, generator, config)
-        noise = torch.randn(batch.target.shape, generator=generator)
+        sigma = _sigmas(segments, generator, config).to(device)
+        noise = _normal(batch.target, generator)
         shown = int(rng.integers(frames))
-        with torch.autocast("cpu", torch.bfloat16, enabled=trains_faster_on(sigma.device)):
+        with torch.autocast(device.type, torch.bfloat16, enabled=trains_faster_on(device)):
             losses = stage_loss(denoiser, batch, sigma, noise, autoencoder, config, shown, judge)
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * _schedule(step, config)
@@ -172,7 +174,7 @@ def train_stage(
             unseen = _held_out_loss(averaged, autoencoder, held_out, config, judge)
             checkpoint.save(step)
             with curve.open("a", newline="") as file:
-                figures = (round(float(v), 4) for v in (*running, *unseen))
+                figures = (round(float(v), 4) for v in (*running.tolist(), *unseen))
                 row = [step, round(time.monotonic() - begin), *figures]
                 csv.writer(file).writerow(row)
             plot_curve(curve)
@@ -213,18 +215,23 @@ def _sigmas(count: int, generator: torch.Generator, config: TrainConfig) -> Floa
     return torch.where(pure, PURE_SIGMA, drawn.exp()).clamp(0.02, 40)
 
 
+def _normal(like: Float[Tensor, "*n"], generator: torch.Generator) -> Float[Tensor, "*n"]:
+    """Standard normal numbers, drawn on the CPU so that a seed means the same on every device."""
+    return torch.randn(like.shape, generator=generator).to(like)
+
+
 def _perturbed(batch: Batch, generator: torch.Generator, config: TrainConfig) -> Batch:
     """Noise on the sound tokens, silence for some segments; for windows, ends that are not perfect."""
     told = batch.told
     amount = 0.05 + 0.15 * torch.rand(len(told.audio), 1, 1, 1, generator=generator)
-    audio = told.audio + amount * torch.randn(told.audio.shape, generator=generator)
+    audio = told.audio + amount.to(told.audio) * _normal(told.audio, generator)
     hears = torch.rand(len(audio), generator=generator) >= config.silent
-    audio = audio * hears[:, None, None, None]
+    audio = audio * hears[:, None, None, None].to(audio)
     reference = told.reference
     if config.stage == "interpolation":
         # Generated keyframes miss the truth by about this much (a third of a deviation); learn to mend it.
         amount = 0.3 * torch.rand(len(reference), 1, 1, 1, 1, generator=generator)
-        reference = reference + amount * torch.randn(reference.shape, generator=generator)
+        reference = reference + amount.to(reference) * _normal(reference, generator)
     return replace(batch, told=replace(told, audio=audio, reference=reference))
 
 
@@ -240,13 +247,14 @@ def _with_generated_ends(
         kept=told.kept[:, ends].flatten(0, 1)[:, None],
         mask=told.mask[:, ends].flatten(0, 1)[:, None],
     )
-    noise = PURE_SIGMA * torch.randn(asked.kept.shape, generator=generator)
-    level = torch.full(noise.shape[:2], PURE_SIGMA)
+    noise = PURE_SIGMA * _normal(asked.kept, generator)
+    level = torch.full(noise.shape[:2], PURE_SIGMA, device=noise.device)
     denoiser = Denoiser(keyframes)
     heard, unheard = (denoiser.denoise(noise, level, replace(asked, hear=h)) for h in (True, False))
     made = (unheard + AUDIO_GUIDANCE * (heard - unheard)).view(segments, 2, *noise.shape[2:])
     chosen = torch.rand(segments, 1, 1, 1, 1, generator=generator) < config.generated
-    return replace(batch, told=replace(told, reference=torch.where(chosen, made, told.reference)))
+    mixed = torch.where(chosen.to(made.device), made, told.reference)
+    return replace(batch, told=replace(told, reference=mixed))
 
 
 @torch.no_grad()
@@ -265,7 +273,7 @@ def _held_out_loss(
     segments = max(1, 128 // frames)
     batch = Batches(clips, autoencoder, np.random.default_rng(7)).draw(segments, frames, windows=windows)
     generator = torch.Generator().manual_seed(7)
-    noise = torch.randn(batch.target.shape, generator=generator)
-    sigma = torch.full((segments,), PURE_SIGMA)
+    noise = _normal(batch.target, generator)
+    sigma = torch.full((segments,), PURE_SIGMA, device=noise.device)
     latent, _, lips = stage_loss(denoiser, batch, sigma, noise, autoencoder, config, 0, judge).tolist()
     return latent, lips

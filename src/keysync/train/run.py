@@ -39,7 +39,7 @@ class Checkpoint:
         """Fill all three from the file; what else was saved, nothing if there is no file."""
         if not self.path.exists():
             return {}
-        saved = torch.load(self.path, weights_only=True)
+        saved = torch.load(self.path, map_location="cpu", weights_only=True)
         for name, part in self._parts().items():
             part.load_state_dict(saved.pop(name))
         return dict(saved)

@@ -43,8 +43,8 @@ def write_strip(
     Args:
         denoise: guided, told about ``batch``.
     """
-    noise = torch.randn(batch.target.shape, generator=torch.Generator().manual_seed(7))
-    latents = euler(denoise, noise, sigmas).flatten(0, 1)
+    noise = torch.randn(batch.target.shape, generator=torch.Generator().manual_seed(7)).to(batch.target)
+    latents = euler(denoise, noise, sigmas.to(noise)).flatten(0, 1)
     true = batch.pictures.flatten(0, 1)
     mask = torch.nn.functional.interpolate(batch.told.mask.flatten(0, 1), size=true.shape[-2:])
     reference = autoencoder.decode_linear(batch.identity.flatten(0, 1))
@@ -53,5 +53,5 @@ def write_strip(
     painted = lay_over(*autoencoder.decode_working(latents, around), reference, true.shape[-1])
     painted = painted * mask + true * (1 - mask)
     both = rearrange([true, painted], "two n c h w -> (two h) (n w) c").clamp(-1, 1)
-    picture = ((both + 1) * 127.5).round().byte().numpy()
+    picture = ((both + 1) * 127.5).round().byte().cpu().numpy()
     cv2.imwrite(str(path), np.ascontiguousarray(picture[..., ::-1]))
