@@ -215,24 +215,31 @@ def reframe(
         has become.
     """
     side, cells = pictures.shape[1], fields.shape[-1]
-    stretch, shift = rng.uniform(*_STRETCH, 2), rng.uniform(-_SHIFT, _SHIFT, 2) * side
-    move = cv2.getRotationMatrix2D((side / 2 - 0.5, side / 2 - 0.5), rng.uniform(-_TURN, _TURN), 1)
-    centre = move[:, :2] @ np.array([(side - 1) / 2] * 2) + move[:, 2]
-    flip = -1 if rng.random() < 0.5 else 1
-    move[:, :2] = move[:, :2] @ np.diag([flip * stretch[0], stretch[1]])
-    move[:, 2] = centre + shift - move[:, :2] @ np.array([(side - 1) / 2] * 2)
+    stretch, shift = rng.uniform(*_STRETCH, 2), rng.uniform(-_SHIFT, _SHIFT, 2)
+    turn, flip = np.deg2rad(rng.uniform(-_TURN, _TURN)), rng.choice([-1, 1])
+    turned = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    change = turned @ np.diag([flip * stretch[0], stretch[1]])
+
+    def around_middle(size: int) -> Float[np.ndarray, "2 3"]:
+        middle = np.full(2, (size - 1) / 2)
+        return np.column_stack([change, middle + shift * size - change @ middle])
+
     moved = np.stack(
         [
-            cv2.warpAffine(p, move, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-            for p in pictures
+            cv2.warpAffine(
+                picture,
+                around_middle(side),
+                (side, side),
+                flags=cv2.INTER_CUBIC,
+                borderMode=cv2.BORDER_REPLICATE,
+            )
+            for picture in pictures
         ]
     )
-    ratio, middle = cells / side, (cells / side - 1) / 2  # pixel p lies at cell ratio * p + middle
-    coarse = move.copy()
-    coarse[:, 2] = ratio * move[:, 2] + middle - move[:, :2] @ np.array([middle, middle])
     warped = [
-        cv2.warpAffine(f, coarse, (cells, cells), borderMode=cv2.BORDER_REPLICATE) > _TOUCHED
-        for f in fields.reshape(-1, cells, cells)
+        cv2.warpAffine(field, around_middle(cells), (cells, cells), borderMode=cv2.BORDER_REPLICATE)
+        > _TOUCHED
+        for field in fields.reshape(-1, cells, cells)
     ]
     return moved, np.stack(warped).astype(np.float32).reshape(fields.shape), stretch[::-1].astype(np.float32)
 
