@@ -74,6 +74,11 @@ class CompactAutoencoder(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.latent_mean.device
+
     def shrink(self, images: Float[Tensor, "n c H W"]) -> Float[Tensor, "n c h w"]:
         """Crop to working picture: area mean."""
         step = self.config.shrink

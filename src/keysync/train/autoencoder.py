@@ -61,7 +61,7 @@ def psnr(
         of the Laplacian in those cells over the original's, 1 being as sharp.
     """
     error, mouth, sharp = [], [], []
-    device = autoencoder.latent_mean.device
+    device = autoencoder.device
     with torch.no_grad():
         for clip in clips:
             places = np.arange(8, len(clip.pictures), 16)
@@ -136,7 +136,7 @@ def train_decoder(
     if step == 0:
         start = psnr(autoencoder, held_out, linear=True)
         curve.write_text("step,seconds,psnr,mouth_psnr,sharpness\n0,0,{:.2f},{:.2f},{:.2f}\n".format(*start))
-    device = autoencoder.latent_mean.device
+    device = autoencoder.device
     begin = last = time.monotonic()
     whole = clips[0].pictures.shape[1]
     while step < steps:

@@ -164,7 +164,7 @@ class Batches:
                 frames and any other frame of the clip as the reference (stage one).
         """
         parts = [self._segment(frames, windows) for _ in range(segments)]
-        device = self.autoencoder.latent_mean.device
+        device = self.autoencoder.device
         pictures, extra, masks, mouths, lips, audio = (
             torch.stack(part).to(device) for part in zip(*parts, strict=True)
         )
@@ -193,13 +193,10 @@ class Batches:
         )
         pictures = recolour(placed, rng)
         shown = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))) * 2 - 1
-
-        def cells(field: np.ndarray) -> Tensor:
-            return torch.from_numpy(field)[:, None]
-
+        masks, mouths = torch.from_numpy(moved)[:, :, None]
         audio = torch.from_numpy(clip.tokens[rng.integers(len(clip.tokens)), places])
         lips = torch.from_numpy(clip.lips[places] * grown)
-        return shown[: len(places)], shown[len(places) :], cells(moved[0]), cells(moved[1]), lips, audio
+        return shown[: len(places)], shown[len(places) :], masks, mouths, lips, audio
 
 
 def reframe(

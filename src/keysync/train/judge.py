@@ -52,7 +52,7 @@ def train_judge(
     Faces differ in how open a closed mouth looks, so a part of the error is none of the judge's.
     """
     torch.manual_seed(seed)
-    device = autoencoder.latent_mean.device
+    device = autoencoder.device
     scales = torch.tensor(SCALES, device=device)
     judge = Judge(autoencoder.channels, clips[0].masks.shape[1]).to(device)
     optimiser = torch.optim.AdamW(judge.parameters(), _RATE, weight_decay=0.02)

@@ -138,7 +138,7 @@ def train_stage(
     if not curve.exists():
         curve.write_text("step,seconds,latent,pixel,lips,held_out,held_out_lips\n")
     denoiser, averaged = Denoiser(network), Denoiser(average)
-    device = autoencoder.latent_mean.device
+    device = autoencoder.device
     weights = torch.tensor([1.0, config.pixel_weight, config.lips_weight], device=device)
     last_save = begin = time.monotonic()
     running = torch.zeros(3, device=device)
