@@ -6,12 +6,15 @@ import ctypes.util
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from keysync.errors import ConfigError
 from keysync.models import load_models
 from keysync.train import audio, compact
 from keysync.train.compact import Plan, train_compact
+from keysync.train.dataset import load_clips
+from keysync.train.hearing import CURVES
 
 needs_voices = pytest.mark.skipif(
     shutil.which("flite") is None or ctypes.util.find_library("espeak-ng") is None,
@@ -41,6 +44,11 @@ def test_a_tiny_plan_becomes_a_model_that_loads_and_is_not_made_again(
     for stage in ("keyframes", "interpolation"):
         assert (tmp_path / stage / "curve.csv").exists()
         assert (tmp_path / stage / "strip.png").exists()
+
+    # Disguises change what is heard, and what the mouth did stays true.
+    tokens, curves = load_clips(tmp_path / "prepared")[0].tokens, len(CURVES)
+    assert np.ptp(tokens[..., :curves], axis=0).max() == 0 < np.ptp(tokens[..., curves:], axis=0).max()
+    assert np.ptp(tokens[0, ..., 0]) > 0
 
     clips = sorted((tmp_path / "clips").iterdir())
     drawn = [clip.stat().st_mtime_ns for clip in clips]

@@ -128,6 +128,11 @@ class CompactAudioEncoder(nn.Module):
         count = self.config.curves
         return tokens[..., :count] * self.token_std[:count] + self.token_mean[:count]
 
+    def standard_curves(self, curves: Float[Tensor, "*n curves"]) -> Float[Tensor, "*n curves"]:
+        """Curves in units of their scale, as tokens hold them."""
+        count = self.config.curves
+        return (curves - self.token_mean[:count]) / self.token_std[:count]
+
     def heads(
         self, samples: Float[Tensor, "b n"]
     ) -> tuple[Float[Tensor, "b t phones"], Float[Tensor, "b t curves"]]:

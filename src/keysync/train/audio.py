@@ -34,7 +34,7 @@ from keysync.synthetic.channel import CODECS, coded, music, narrow, over
 from keysync.synthetic.speech import EAR_VOICES, TEST_VOICES, speak
 from keysync.synthetic.text import babble, sentence
 from keysync.synthetic.utterance import PAUSE, PHONES, RATE_HZ, Phone, Utterance
-from keysync.train.hearing import CURVE_SCALES, CURVES, TOKEN_S, Spoken, evaluate, to_float, write_conditions
+from keysync.train.hearing import CURVES, TOKEN_S, Spoken, evaluate, mouth_curves, to_float, write_conditions
 from keysync.train.run import Checkpoint
 
 _BATCH, _CROP_TOKENS = 32, 100  # 32 pieces of 2 s
@@ -127,18 +127,15 @@ def make_spoken(voice: str, seed: list[int]) -> Spoken:
     tokens = len(heard.samples) // TOKEN_HOP
     times_s = (np.arange(tokens) + 0.5) * TOKEN_S
     mouth = articulate(heard, heard.duration_s, rng, jaw_gain=1.0, lip_gain=1.0)
-    weights = mouth.weights
-    rounding = weights["mouthPucker"] + weights["mouthFunnel"]
-    lips = (weights["mouthStretch_L"], weights["mouthUpperUp_L"], weights["mouthLowerDown_L"])
-    curves = (weights["jawOpen"], mouth.closure, mouth.tuck, rounding, *lips)
-    drawn = np.stack([np.interp(times_s, mouth.times_s, curve) for curve in curves], axis=1)
+    curves = mouth_curves(mouth.weights, mouth.closure, mouth.tuck)
+    drawn = np.stack([np.interp(times_s, mouth.times_s, curve) for curve in curves.T], axis=1)
     ends_s = np.array([phone.end_s for phone in heard.phones])
     labels = np.array([PHONES.index(phone.name) for phone in heard.phones])
     return Spoken(
         voice=voice,
         samples=np.round(heard.samples[: tokens * TOKEN_HOP] * 32767).astype(np.int16),
         phones=labels[np.searchsorted(ends_s, times_s).clip(max=len(labels) - 1)].astype(np.int64),
-        curves=(drawn / CURVE_SCALES).astype(np.float32),
+        curves=drawn.astype(np.float32),
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -16,7 +18,7 @@ from torch import Tensor
 from keysync.audio.compact import TOKEN_HOP, CompactAudioEncoder
 from keysync.audio.encoder import AudioEncoder
 from keysync.audio.mel import log_mel
-from keysync.audio.window import AudioTokens
+from keysync.audio.window import AudioTokens, token_indices
 from keysync.diffusion.compact_autoencoder import CompactAutoencoder
 from keysync.diffusion.condition import Condition
 from keysync.errors import InputError
@@ -25,6 +27,7 @@ from keysync.face.track import FaceTracker, smooth
 from keysync.mask.region import lower_face_box, to_latent
 from keysync.media.read import read_frames, read_speech
 from keysync.train.audio import augment_mel, augment_sound
+from keysync.train.hearing import TOKEN_S, mouth_curves
 
 CROP = 512  # pixels; crops are stored at half that, the compact model's working size
 DISGUISES = 3  # of every clip's sound
@@ -41,7 +44,9 @@ class PreparedClip:
     masks: Float32[np.ndarray, "t c c"]  # 1 = repaint, latent cells
     mouths: Float32[np.ndarray, "t c c"]  # 1 = touches the lips, latent cells
     lips: Float32[np.ndarray, "t 2"]  # opening and width as the face mesh sees them, in eye distances
-    tokens: Float32[np.ndarray, "v t s d"]  # sound around each frame: as it is, then disguised
+    tokens: Float32[
+        np.ndarray, "v t s d"
+    ]  # sound around each frame, as it is, then disguised; curves are true
 
 
 def prepare_clip(
@@ -74,13 +79,34 @@ def prepare_clip(
         ears: list[AudioEncoder] = [encoder, *[Disguised(encoder)] * DISGUISES]
         # The same silence after the last word as ``models.py`` lets the compact model hear.
         heard = [AudioTokens(ear, speech, tail_s=1).at(times, 8, past_end="repeat").numpy() for ear in ears]
+    # Learning from what the ear says of the curves, the networks would paint a mean of all it may have meant.
+    moments = (token_indices(times, 8).numpy() + 0.5) * TOKEN_S
+    tokens = np.stack(heard)
+    tokens[..., : encoder.config.curves] = encoder.standard_curves(
+        torch.from_numpy(true_curves(folder, moments))
+    )
     return PreparedClip(
         np.stack(pictures),
         np.stack(masks).astype(np.float32),
         np.stack(mouths),
         np.stack(lips),
-        np.stack(heard),
+        tokens,
     )
+
+
+def true_curves(folder: Path, moments: Float[np.ndarray, "t s"]) -> Float32[np.ndarray, "t s c"]:
+    """What the audio encoder should say of a drawn clip's mouth, from its labels; see ``mouth_curves``.
+
+    Args:
+        moments: seconds since the first frame; before it and after the last the mouth stands still.
+    """
+    about = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    with np.load(folder / "labels.npz", allow_pickle=False) as labels:
+        weights = dict(zip(about["weight_names"], labels["weights"].T.astype(np.float32), strict=True))
+        mouth = dict(zip(about["mouth_columns"], labels["mouth"].T, strict=True))
+    curves = mouth_curves(weights, mouth["closure"], mouth["tuck"])
+    times = np.arange(len(curves)) / float(Fraction(about["fps"]))
+    return np.stack([np.interp(moments, times, curve) for curve in curves.T], axis=-1).astype(np.float32)
 
 
 def mouth_shape(points: Float32[np.ndarray, "68 2"]) -> Float32[np.ndarray, " 2"]:

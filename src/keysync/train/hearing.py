@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +49,18 @@ CONDITIONS: dict[str, Condition] = {
     f"{codec} at {rate // 1000} kbit/s": lambda samples, _, codec=codec: coded(samples, codec)
     for codec, (_, rate) in CODECS.items()
 }
+
+
+def mouth_curves(
+    weights: Mapping[str, Float32[np.ndarray, " t"]],
+    closure: Float32[np.ndarray, " t"],
+    tuck: Float32[np.ndarray, " t"],
+) -> Float32[np.ndarray, "t 7"]:
+    """``CURVES`` of a mouth, in units of ``CURVE_SCALES``; ``weights`` by the head model's names."""
+    rounding = weights["mouthPucker"] + weights["mouthFunnel"]
+    lips = (weights["mouthStretch_L"], weights["mouthUpperUp_L"], weights["mouthLowerDown_L"])
+    curves = np.stack([weights["jawOpen"], closure, tuck, rounding, *lips], axis=1)
+    return (curves / CURVE_SCALES).astype(np.float32)
 
 
 def evaluate(
