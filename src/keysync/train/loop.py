@@ -29,8 +29,8 @@ from keysync.train.run import Checkpoint
 from keysync.train.show import plot_curve, write_strip
 
 PURE_SIGMA = 20.0  # where sampling starts: nothing of the picture is left
-AUDIO_GUIDANCE = 2.1  # with which the compact model samples
-SIGMA_MIN, RHO, STEPS = 0.05, 3.0, 2  # the rest of its schedule, see ``power_sigmas``
+AUDIO_GUIDANCE = 1.8  # with which the compact model samples
+SIGMA_MIN, RHO, STEPS = 0.05, 3.0, 1  # the rest of its schedule; the lower end counts with more steps only
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +48,7 @@ class TrainConfig:
     warm_up: int = 60
     noise_mean: float = 0.7  # of log sigma
     noise_deviation: float = 1.3
-    pure_noise: float = 0.8  # share at sigma 20: there only the sound can answer
+    pure_noise: float = 0.95  # share at sigma 20, the one level that is sampled: only the sound can answer
     silent: float = 0.1  # share of segments that hear nothing, for guidance
     mask_weight: float = 0.3
     mouth_weight: float = 5.0
