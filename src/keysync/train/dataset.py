@@ -44,9 +44,8 @@ class PreparedClip:
     masks: Float32[np.ndarray, "t c c"]  # 1 = repaint, latent cells
     mouths: Float32[np.ndarray, "t c c"]  # 1 = touches the lips, latent cells
     lips: Float32[np.ndarray, "t 2"]  # opening and width as the face mesh sees them, in eye distances
-    tokens: Float32[
-        np.ndarray, "v t s d"
-    ]  # sound around each frame, as it is, then disguised; curves are true
+    # Sound around each frame, as it is, then disguised; what it says of the mouth's curves is the truth.
+    tokens: Float32[np.ndarray, "v t s d"]
 
 
 def prepare_clip(
