@@ -22,7 +22,7 @@ needs_voices = pytest.mark.skipif(
 )
 TINY = Plan(
     clips=4, seconds=0.6, speech_hours=0.003, audio_minutes=0.02, decoder_steps=2, keyframe_steps=3,
-    interpolation_steps=2,
+    interpolation_steps=2, refine_steps=2,
 )  # fmt: skip
 
 
@@ -32,13 +32,13 @@ def test_a_tiny_plan_becomes_a_model_that_loads_and_is_not_made_again(
 ) -> None:
     monkeypatch.setattr(audio, "_TEST_UTTERANCES", 1)
     monkeypatch.setattr(audio, "_BATCH", 2)
-    monkeypatch.setattr(audio, "_SHARES", (0.5, 0.0, 0.0, 0.5))  # flite and espeak only
+    monkeypatch.setattr(audio, "_SHARES", (0.5, 0.0, 0.0, 0.5, 0.0))  # flite and espeak only
     monkeypatch.setattr(compact, "HELD_OUT", 1)
     monkeypatch.setattr(compact, "JUDGE_STEPS", 5)
     said: list[str] = []
     folder = train_compact(tmp_path, TINY, said.append)
     assert said[0].startswith("about 0.")
-    assert [line[:3] for line in said if line[1:3] == "/6"] == [f"{step}/6" for step in range(1, 7)]
+    assert [line[:3] for line in said if line[1:3] == "/7"] == [f"{step}/7" for step in range(1, 8)]
     models = load_models(folder, "cpu")
     assert models.image_size == 512
     for stage in ("keyframes", "interpolation"):

@@ -63,6 +63,21 @@ def test_the_decoder_gets_better_than_components_alone(
     assert psnr(trained, clips)[0] > before + 0.3
 
 
+def test_the_decoder_learns_what_a_painting_stands_for(
+    autoencoder: CompactAutoencoder, clips: list[PreparedClip], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    painter = CompactUNet(NETWORK).eval()
+    torch.nn.init.ones_(painter.leave[-1].bias)  # paints everything with the wrong light
+    before = psnr(autoencoder, clips, painter=painter)[0]
+    trained = train_decoder(
+        autoencoder, clips, clips[:1], tmp_path, steps=60, seed=0, side=32, rate=5e-3, painter=painter
+    )
+    assert psnr(trained, clips, painter=painter)[0] > before + 1
+    columns, first, last = (tmp_path / "curve.csv").read_text().split()
+    assert len(columns.split(",")) == len(first.split(",")) == len(last.split(",")) == 8
+
+
 @pytest.mark.parametrize("stage", ["keyframes", "interpolation"])
 def test_loss_falls_and_a_broken_run_goes_on_to_the_same_weights(
     stage: str, autoencoder: CompactAutoencoder, clips: list[PreparedClip], tmp_path: Path

@@ -338,6 +338,9 @@ def train_compact_model(
     keyframe_steps: Annotated[int | None, typer.Option(help="Steps of stage one.")] = None,
     interpolation_steps: Annotated[int | None, typer.Option(help="Steps of stage two.")] = None,
     decoder_steps: Annotated[int | None, typer.Option(help="Steps of the decoder.")] = None,
+    refine_steps: Annotated[
+        int | None, typer.Option(help="Steps of the decoder on what keyframes paint.")
+    ] = None,
     speech_hours: Annotated[float | None, typer.Option(help="Speech for the audio encoder.")] = None,
     audio_minutes: Annotated[float | None, typer.Option(help="Training time of the audio encoder.")] = None,
     jobs: Annotated[int | None, typer.Option(help="Processes that draw.")] = None,

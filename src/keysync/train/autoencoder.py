@@ -6,6 +6,7 @@ import csv
 import math
 import time
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,13 @@ from torch import Tensor
 
 from keysync.diffusion.autoencoder import Surroundings
 from keysync.diffusion.compact_autoencoder import CompactAutoencoder, lay_over
-from keysync.train.dataset import PreparedClip, recolour
+from keysync.diffusion.compact_unet import CompactUNet
+from keysync.diffusion.condition import Condition
+from keysync.train.dataset import Batch, Batches, PreparedClip, recolour
+from keysync.train.loop import AUDIO_GUIDANCE, paint
 from keysync.train.run import Checkpoint
+
+_PAINTED, _GUIDANCES = 0.8, (1.0, 2.0)  # share of the latents that are painted, and how
 
 
 def fit_components(autoencoder: CompactAutoencoder, clips: list[PreparedClip], seed: int) -> None:
@@ -50,18 +56,24 @@ def fit_components(autoencoder: CompactAutoencoder, clips: list[PreparedClip], s
 
 
 def psnr(
-    autoencoder: CompactAutoencoder, clips: list[PreparedClip], *, linear: bool = False
+    autoencoder: CompactAutoencoder,
+    clips: list[PreparedClip],
+    *,
+    linear: bool = False,
+    painter: CompactUNet | None = None,
 ) -> tuple[float, float, float]:
     """What decoding keeps of the repainted part, the first frame of each clip being the reference.
 
     Args:
         linear: by the components alone.
+        painter: the keyframe network, to decode what it paints of the true curves, not the true latents.
     Returns:
         decibels (0..1 scale) of the repainted part and of the cells that touch the lips; and the variance
         of the Laplacian in those cells over the original's, 1 being as sharp.
     """
     error, mouth, sharp = [], [], []
     device = autoencoder.device
+    generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for clip in clips:
             places = np.arange(8, len(clip.pictures), 16)
@@ -69,9 +81,18 @@ def psnr(
             pictures = torch.from_numpy(clip.pictures[chosen]).permute(0, 3, 1, 2).to(device) / 127.5 - 1
             target, mask, lips = (
                 pictures[1:],
-                *(_cover(f[places], pictures).to(device) for f in (clip.masks, clip.mouths)),
+                *(
+                    _cover(torch.from_numpy(f[places]), pictures).to(device)
+                    for f in (clip.masks, clip.mouths)
+                ),
             )
             latents = autoencoder.encode_working(target)
+            if painter is not None:
+                cells = torch.from_numpy(clip.masks[places])[:, None, None].to(device)
+                audio = torch.from_numpy(clip.tokens[0, places])[:, None].to(device)
+                first = autoencoder.encode_working(pictures[:1])[None].expand(len(places), -1, -1, -1, -1)
+                told = Condition(audio, first, latents[:, None], cells)
+                latents = paint(painter, told, generator, AUDIO_GUIDANCE)[:, 0]
             if linear:
                 decoded = autoencoder.decode_linear(latents)
             else:
@@ -89,8 +110,8 @@ def psnr(
     )
 
 
-def _cover(cells: np.ndarray, pictures: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "m 1 h w"]:
-    return F.interpolate(torch.from_numpy(cells)[:, None].float(), size=pictures.shape[-2:])
+def _cover(cells: Float[Tensor, "m v u"], pictures: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "m 1 h w"]:
+    return F.interpolate(cells[:, None], size=pictures.shape[-2:])
 
 
 def _laplacian(pictures: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 1 h w"]:
@@ -111,20 +132,24 @@ def train_decoder(
     *,
     steps: int,
     seed: int,
-    batch: int = 16,
+    painter: CompactUNet | None = None,
+    batch: int = 12,
     side: int = 128,
     rate: float = 1e-3,
     noise: float = 0.4,
     evaluate_every_s: float = 120,
 ) -> CompactAutoencoder:
-    """Train the decoder on spoilt latents of cuts around the mouth; returns the running average.
+    """Train the decoder on cuts around the mouth; returns the running average.
 
-    The latents are spoilt as generated ones are, with noise of small and of large scale: what they say
-    wrongly of skin colour and texture the decoder learns to take from the reference and the kept part.
-    Loss: L1 + 0.5 gradient L1 + 0.5 L2, and 0.5 times L1 of the local strength of detail, without which
-    teeth and stubble average out. The encoder stays the principal components. Resumes from
-    ``out/checkpoint.pt``; ``out/curve.csv`` lists ``psnr`` on ``held_out``, its first row being the
-    components alone.
+    Without ``painter`` the latents are the true ones, spoilt with noise of small and of large scale: what
+    they say wrongly of skin colour and texture the decoder learns to take from the reference and the kept
+    part. With it, the trained keyframe network, four in five are what that paints of the true curves: soft
+    lips with dark edges, blue where the mouth is dark. The decoder learns what such a painting stands for.
+
+    Loss: L1 + 0.5 gradient L1 + 0.5 L2, and L1 of the local strength of detail, without which teeth and
+    stubble average out; the lips count three times. The encoder stays the principal components. Resumes
+    from ``out/checkpoint.pt``; ``out/curve.csv`` lists ``psnr`` on ``held_out``, its first row being the
+    components alone, or with ``painter`` the decoder as it came.
     """
     out.mkdir(parents=True, exist_ok=True)
     autoencoder.components.requires_grad_(False)
@@ -133,31 +158,51 @@ def train_decoder(
     average = deepcopy(autoencoder).eval()
     checkpoint, curve = Checkpoint(out / "checkpoint.pt", autoencoder, average, optimiser), out / "curve.csv"
     step = checkpoint.load().get("step", 0)
-    if step == 0:
-        start = psnr(autoencoder, held_out, linear=True)
-        curve.write_text("step,seconds,psnr,mouth_psnr,sharpness\n0,0,{:.2f},{:.2f},{:.2f}\n".format(*start))
     device = autoencoder.device
     begin = last = time.monotonic()
-    whole = clips[0].pictures.shape[1]
+
+    def note(*scores: tuple[float, float, float]) -> None:
+        with curve.open("a", newline="") as file:
+            figures = (round(v, 2) for row in scores for v in row)
+            csv.writer(file).writerow([step, round(time.monotonic() - begin), *figures])
+
+    def judge(decoder: CompactAutoencoder) -> list[tuple[float, float, float]]:
+        return [
+            psnr(decoder, held_out, painter=by) for by in ((None,) if painter is None else (None, painter))
+        ]
+
+    if step == 0:
+        columns = ["psnr", "mouth_psnr", "sharpness"]
+        columns += [] if painter is None else [f"painted_{name}" for name in columns]
+        curve.write_text(",".join(["step", "seconds", *columns]) + "\n")
+        note(*([psnr(autoencoder, held_out, linear=True)] if painter is None else judge(average)))
     while step < steps:
         rng = np.random.default_rng([seed, step])
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        target, reference, mask = (part.to(device) for part in _cuts(clips, rng, batch, side))
+        seen = Batches(clips, autoencoder, rng).draw(batch, 1, windows=False)
         share = step / steps
         fall = 1.0 if share < 0.3 else 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (share - 0.3) / 0.7))
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / 100) * fall
-        latents = _spoilt(autoencoder.encode_working(target), noise, generator)
-        around = Surroundings(reference, target * (1 - mask), mask)
-        decoded = lay_over(*autoencoder.decode_working(latents, around), reference, whole)
-        error = (decoded - target) * mask
-        edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-        strength, wanted = (F.avg_pool2d(_laplacian(p).abs() * mask, 8) for p in (decoded, target))
+        latents = _spoilt(seen.target[:, 0], noise, generator)
+        if painter is not None:
+            painted = paint(painter, seen.told, generator, float(rng.uniform(*_GUIDANCES)))[:, 0]
+            chosen = torch.rand(batch, 1, 1, 1, generator=generator) < _PAINTED
+            latents = torch.where(chosen.to(device), painted, latents)
+        cut = _cut(seen, latents, side // autoencoder.config.patch, rng)
+        around = Surroundings(cut.reference, cut.target * (1 - cut.mask), cut.mask)
+        decoded = lay_over(
+            *autoencoder.decode_working(cut.latents, around), cut.reference, seen.portrait.shape[-1]
+        )
+        weight = cut.mask * (1 + 2 * cut.mouth)
+        error = decoded - cut.target
+        edges = (error * weight).diff(dim=-1).abs().mean() + (error * weight).diff(dim=-2).abs().mean()
+        strength, wanted = (F.avg_pool2d(_laplacian(p).abs() * weight, 8) for p in (decoded, cut.target))
         loss = (
-            error.abs().mean()
+            (error.abs() * weight).mean()
             + 0.5 * edges
-            + 0.5 * (error**2).mean()
-            + 0.5 * (strength - wanted).abs().mean()
+            + 0.5 * (error**2 * weight).mean()
+            + (strength - wanted).abs().mean()
         )
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -169,9 +214,7 @@ def train_decoder(
             torch._foreach_lerp_(list(average.parameters()), list(autoencoder.parameters()), 1 - keep)
         if time.monotonic() - last > evaluate_every_s or step == steps:
             checkpoint.save(step)
-            with curve.open("a", newline="") as file:
-                scores = (round(v, 2) for v in psnr(average, held_out))
-                csv.writer(file).writerow([step, round(time.monotonic() - begin), *scores])
+            note(*judge(average))
             last = time.monotonic()
     return average
 
@@ -188,28 +231,29 @@ def _spoilt(
     return latents + (amount[0] * fine + amount[1] * coarse).to(latents)
 
 
-def _cuts(
-    clips: list[PreparedClip], rng: np.random.Generator, count: int, side: int
-) -> tuple[Float[Tensor, "n 3 s s"], Float[Tensor, "n 3 s s"], Float[Tensor, "n 1 s s"]]:
-    """Random cuts of ``side`` pixels around the mouth, on the patch grid, recoloured and mirrored.
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """Squares around the mouths of a batch."""
 
-    Returns:
-        the pictures in -1..1, another frame of the same clip at the same place, and 1 where to repaint.
-    """
-    pictures, masks = [], []
-    for _ in range(count):
-        clip = clips[rng.integers(len(clips))]
-        pair = rng.integers(len(clip.pictures), size=2)
-        cells, mouth = clip.masks[pair[0]], clip.mouths[pair[0]]
-        patch = clip.pictures.shape[1] // mouth.shape[0]
-        rows, columns = np.nonzero(mouth if mouth.any() else cells)
-        centre = np.array([rows.mean(), columns.mean()]) - side / patch / 2 + rng.uniform(-2, 2, 2)
-        top, left = np.round(centre).astype(int).clip(0, mouth.shape[0] - side // patch)
-        cut = clip.pictures[pair, top * patch : top * patch + side, left * patch : left * patch + side]
-        mask = cells[top : top + side // patch, left : left + side // patch]
-        if rng.random() < 0.5:
-            cut, mask = cut[:, :, ::-1], mask[:, ::-1]
-        pictures.append(recolour(cut, rng).transpose(0, 3, 1, 2) * 2 - 1)
-        masks.append(mask.repeat(patch, axis=0).repeat(patch, axis=1)[None])
-    both = torch.from_numpy(np.stack(pictures).astype(np.float32))
-    return both[:, 0], both[:, 1], torch.from_numpy(np.stack(masks).astype(np.float32))
+    latents: Float[Tensor, "n c v v"]
+    target: Float[Tensor, "n 3 s s"]  # -1..1
+    reference: Float[Tensor, "n 3 s s"]  # the same place of another frame
+    mask: Float[Tensor, "n 1 s s"]  # 1 = repaint
+    mouth: Float[Tensor, "n 1 s s"]  # 1 = touches the lips
+
+
+def _cut(seen: Batch, latents: Float[Tensor, "n c h w"], cells: int, rng: np.random.Generator) -> _Cut:
+    """``cells`` on a side, on the grid of cells, the mouth somewhere near the middle."""
+    whole = latents.shape[-1]
+    patch = seen.portrait.shape[-1] // whole
+    fields = [latents, seen.pictures[:, 0], seen.portrait]
+    fields += [_cover(field[:, 0, 0], seen.portrait) for field in (seen.told.mask, seen.mouth)]
+    cuts = []
+    for index, mouth in enumerate(seen.mouth[:, 0, 0]):
+        places = (mouth if mouth.any() else torch.ones_like(mouth)).nonzero().float().mean(dim=0)
+        corner = places.cpu().numpy() - cells / 2 + rng.uniform(-2, 2, 2)
+        top, left = np.round(corner).astype(int).clip(0, whole - cells)
+        small = (slice(top, top + cells), slice(left, left + cells))
+        large = tuple(slice(patch * part.start, patch * part.stop) for part in small)
+        cuts.append([field[index][:, *(large if field is not latents else small)] for field in fields])
+    return _Cut(*(torch.stack(part) for part in zip(*cuts, strict=True)))

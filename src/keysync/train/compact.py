@@ -48,6 +48,7 @@ SAMPLING = {
 # hour of speech, a step of each network, the judge of lips.
 _PERSON_S, _FRAME_S, _PREPARE_S, _SPEECH_S = 2.0, 0.08, 0.5, 190.0
 _DECODER_STEP_S, _KEYFRAME_STEP_S, _INTERPOLATION_STEP_S, _JUDGE_S = 0.35, 0.2, 0.35, 60.0
+_REFINE_STEP_S = 0.35
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +63,7 @@ class Plan:
     decoder_steps: int = 3000
     keyframe_steps: int = 26000
     interpolation_steps: int = 8000
+    refine_steps: int = 3600
     jobs: int = 2
 
     def hours(self) -> dict[str, float]:
@@ -74,6 +76,7 @@ class Plan:
             "autoencoder": self.decoder_steps * _DECODER_STEP_S / 3600,
             "keyframes": (self.keyframe_steps * _KEYFRAME_STEP_S + _JUDGE_S) / 3600,
             "interpolation": (self.interpolation_steps * _INTERPOLATION_STEP_S + _JUDGE_S) / 3600,
+            "decoder again": self.refine_steps * _REFINE_STEP_S / 3600,
         }
 
 
@@ -96,13 +99,13 @@ def train_compact(out: Path, plan: Plan, say: Callable[[str], None] = log.info, 
     hours = plan.hours()
     told = ", ".join(f"{part} {part_hours:.1f}" for part, part_hours in hours.items())
     say(f"about {sum(hours.values()):.1f} h with {plan.jobs} cores: {told}")
-    say(f"1/6 draw {plan.clips} clips of {plan.seconds} s")
+    say(f"1/7 draw {plan.clips} clips of {plan.seconds} s")
     plans = hard_faces(plan_clips(3 * plan.clips, plan.seed, split="train", seconds=plan.seconds), plan.clips)
     for count, _ in enumerate(make_clips(plans, out / "clips", plan.jobs), start=1):
         if count % 20 == 0:
             say(f"    {count} of {plan.clips}")
 
-    say(f"2/6 audio encoder: {plan.speech_hours} h of speech, {plan.audio_minutes} min")
+    say(f"2/7 audio encoder: {plan.speech_hours} h of speech, {plan.audio_minutes} min")
     if not (out / "audio" / "done").exists():
         train_audio(
             out / "audio", minutes=plan.audio_minutes, hours_of_speech=plan.speech_hours, seed=plan.seed,
@@ -110,14 +113,16 @@ def train_compact(out: Path, plan: Plan, say: Callable[[str], None] = log.info, 
         )  # fmt: skip
         (out / "audio" / "done").touch()
 
-    say("3/6 find, align and crop the faces")
+    say("3/7 find, align and crop the faces")
     prepare(out)
-    say(f"4/6 autoencoder: {plan.decoder_steps} steps")
+    say(f"4/7 autoencoder: {plan.decoder_steps} steps")
     train_autoencoder(out, plan, where)
-    say(f"5/6 keyframes: {plan.keyframe_steps} steps")
+    say(f"5/7 keyframes: {plan.keyframe_steps} steps")
     train_network(out, "keyframes", plan, where)
-    say(f"6/6 interpolation: {plan.interpolation_steps} steps")
+    say(f"6/7 interpolation: {plan.interpolation_steps} steps")
     train_network(out, "interpolation", plan, where)
+    say(f"7/7 the decoder again, on what keyframes paint: {plan.refine_steps} steps")
+    refine_decoder(out, plan, where)
     return pack(out)
 
 
@@ -149,6 +154,20 @@ def train_autoencoder(out: Path, plan: Plan, device: torch.device) -> None:
         network, clips[:-HELD_OUT], clips[-HELD_OUT:], folder, steps=plan.decoder_steps, seed=plan.seed
     )
     save_half(network, out / "model" / "autoencoder.safetensors")
+
+
+def refine_decoder(out: Path, plan: Plan, device: torch.device) -> None:
+    """The decoder again, now that it can be shown what the keyframe network paints."""
+    clips = load_clips(out / "prepared")
+    path = out / "model" / "autoencoder.safetensors"
+    autoencoder, painter = CompactAutoencoder(CompactAutoencoderConfig()), CompactUNet(CompactUNetConfig())
+    _fill(autoencoder.to(device), path)
+    _fill(painter.to(device), out / "model" / "keyframes.safetensors")
+    autoencoder = train_decoder(
+        autoencoder, clips[:-HELD_OUT], clips[-HELD_OUT:], out / "decoder", steps=plan.refine_steps,
+        seed=plan.seed + 2, painter=painter.eval().requires_grad_(False), rate=5e-4,
+    )  # fmt: skip
+    save_half(autoencoder, path)
 
 
 def train_network(out: Path, stage: str, plan: Plan, device: torch.device) -> None:

@@ -173,6 +173,7 @@ class Batch:
     lips: Float[Tensor, "b t 2"]
     identity: Float[Tensor, "b 1 c h w"]  # any frame of the clip
     pictures: Float[Tensor, "b t 3 p q"]  # -1..1
+    portrait: Float[Tensor, "b 3 p q"]  # of ``identity``
 
 
 class Batches:
@@ -200,7 +201,8 @@ class Batches:
         target = latents[:, :frames]
         identity = latents[:, -1:]
         reference = latents[:, frames:-1] if windows else identity
-        return Batch(Condition(audio, reference, target, masks), target, mouths, lips, identity, pictures)
+        told = Condition(audio, reference, target, masks)
+        return Batch(told, target, mouths, lips, identity, pictures, extra[:, -1])
 
     def _segment(self, frames: int, windows: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         rng = self.rng

@@ -236,6 +236,16 @@ def _perturbed(batch: Batch, generator: torch.Generator, config: TrainConfig) ->
 
 
 @torch.no_grad()
+def paint(
+    keyframes: CompactUNet, told: Condition, generator: torch.Generator, guidance: float
+) -> Float[Tensor, "b t c h w"]:
+    """What stage one makes of pure noise in one guided step: all that sampling does."""
+    guided = SplitGuidance(audio=guidance, reference=1.0).wrap(Denoiser(keyframes), told)
+    noise = PURE_SIGMA * _normal(told.kept, generator)
+    return guided(noise, torch.tensor(PURE_SIGMA, device=noise.device))
+
+
+@torch.no_grad()
 def _with_generated_ends(
     batch: Batch, keyframes: CompactUNet, generator: torch.Generator, config: TrainConfig
 ) -> Batch:
@@ -247,11 +257,7 @@ def _with_generated_ends(
         kept=told.kept[:, ends].flatten(0, 1)[:, None],
         mask=told.mask[:, ends].flatten(0, 1)[:, None],
     )
-    noise = PURE_SIGMA * _normal(asked.kept, generator)
-    level = torch.full(noise.shape[:2], PURE_SIGMA, device=noise.device)
-    denoiser = Denoiser(keyframes)
-    heard, unheard = (denoiser.denoise(noise, level, replace(asked, hear=h)) for h in (True, False))
-    made = (unheard + AUDIO_GUIDANCE * (heard - unheard)).view(segments, 2, *noise.shape[2:])
+    made = paint(keyframes, asked, generator, AUDIO_GUIDANCE).view(segments, 2, *told.kept.shape[2:])
     chosen = torch.rand(segments, 1, 1, 1, 1, generator=generator) < config.generated
     mixed = torch.where(chosen.to(made.device), made, told.reference)
     return replace(batch, told=replace(told, reference=mixed))
