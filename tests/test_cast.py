@@ -3,7 +3,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from keysync.cast import MIN_WIDTH, YAW_NONE_DEG, at_point, play, rearranged
+from keysync.cast import MIN_WIDTH, YAW_NONE_DEG, Run, at_point, play, rearranged
+from keysync.clip import Cover
 from keysync.errors import ConfigError
 from keysync.face.survey import Appearance, Survey
 from keysync.timeline import arrange
@@ -98,3 +99,26 @@ def test_cuts_of_the_source_stay_cuts() -> None:
         (1, 0, 20),
         (2, 20, 5),
     ]
+
+
+def _run(gaps: list[float], **more: object) -> Run:
+    """A face whose eyes are 10 apart and whose inner lips are ``gaps`` apart."""
+    landmarks = np.zeros((len(gaps), 68, 2), np.float32)
+    landmarks[:, 42:48, 0] = 10
+    landmarks[:, 65:68, 1] = np.array(gaps)[:, None]
+    settings = {"strength": np.ones(len(gaps), np.float32)} | more
+    return Run(0, landmarks, np.tile(np.eye(2, 3), (len(gaps), 1, 1)), **settings)  # type: ignore[arg-type]
+
+
+def test_the_portrait_is_an_early_frame_with_its_mouth_wide_open() -> None:
+    assert _run([1, 3, 2]).portrait() == 1
+    assert _run([1, 3, 2] + [0] * 60 + [3.5]).portrait() == 1  # a little wider, but much later
+    assert _run([0.1] * 60 + [1, 4, 5, 1]).portrait() == 61  # nothing to see before
+    assert _run([0.0] * 5).portrait() == 0
+
+
+def test_the_portrait_hides_nothing_that_another_frame_shows() -> None:
+    hand = Cover.pack(np.ones((8, 8), np.float32), 0.3, 0.5)
+    speck = Cover.pack(np.zeros((8, 8), np.float32), 0.01, 0.0)
+    assert _run([1, 3, 2], covers=[None, hand, speck]).portrait() == 2
+    assert _run([1, 3, 2], strength=np.array([1, 0.4, 1], np.float32)).portrait() == 2

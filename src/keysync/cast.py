@@ -15,7 +15,7 @@ from keysync.audio.voice import Gated, voice_activity
 from keysync.clip import Cover
 from keysync.config import SyncConfig
 from keysync.errors import ConfigError, NoFaceFound
-from keysync.face.speaker import who_speaks
+from keysync.face.speaker import inner_gap, who_speaks
 from keysync.face.survey import Appearance, Survey
 from keysync.face.warp import apply
 from keysync.media.read import MediaInfo, read_speech
@@ -29,6 +29,9 @@ SHORTEST = 3  # frames; less than that between two cuts is no performance
 # Turned heads: full strength up to the first angle, none from the second on.
 YAW_FULL_DEG, YAW_NONE_DEG = 35.0, 55.0
 FADE_S = Fraction(4, 25)
+# For a portrait: frames of a run that are looked through; of these, those that are early; how wide a mouth
+# must be, as a share of the widest, for the early ones to do; how much more of a face may be hidden.
+_LOOKED_THROUGH, _EARLY, _WIDE, _AS_CLEAR = 250, 40, 0.7, 0.05
 _PAUSE_S = 60  # so long after the end of a speech its listener hears silence
 
 
@@ -57,10 +60,22 @@ class Run:
         """What is before the face in one frame."""
         return self.covers[place] if self.covers else None
 
-    def clearest(self, stop: int) -> int:
-        """The first of the least hidden frames before ``stop``: the one that shows who this is."""
+    def portrait(self) -> int:
+        """The place that shows best who this is: an early frame, its mouth wide open and in plain view.
+
+        An open mouth shows its teeth, and how far it opens. Painting from one, the compact model follows
+        the speech better than from the first frame; a later frame, of a head that has moved on, is worth
+        less (docs/training.md).
+        """
+        stop = min(len(self), _LOOKED_THROUGH)
         covers = [self.cover(place) for place in range(stop)]
-        return min(range(stop), key=lambda place: hidden.face if (hidden := covers[place]) else 0.0)
+        hidden = np.array([cover.face if cover else 0.0 for cover in covers])
+        poor = np.round(hidden / _AS_CLEAR) + np.round((1 - self.strength[:stop]) / _AS_CLEAR)
+        eyes = [self.landmarks[:stop, eye].mean(axis=1) for eye in (slice(36, 42), slice(42, 48))]
+        apart = np.maximum(np.linalg.norm(eyes[0] - eyes[1], axis=1), 1e-6)
+        gap = np.where(poor == poor.min(), inner_gap(self.landmarks[:stop]) / apart, -1.0)
+        first_open = int((gap >= _WIDE * gap.max()).argmax())
+        return int(gap[: max(_EARLY, first_open + 1)].argmax())
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 
 import numpy as np
 import torch
@@ -47,17 +48,31 @@ class Painted:
 
 
 def perform(
-    frames: Iterator[Frame], part: Part, models: Models, config: SyncConfig, report: Report, job: Job | None
+    read: Callable[[], Iterator[Frame]],
+    part: Part,
+    models: Models,
+    config: SyncConfig,
+    report: Report,
+    job: Job | None,
 ) -> Iterator[Painted | None]:
-    """What to paint into every frame; None where it stays as it is. Looks one stretch ahead."""
+    """What to paint into every frame; None where it stays as it is. Looks one stretch ahead.
+
+    Args:
+        read: starts the clip from its first frame; called once more to fetch each run's portrait.
+    """
     ears = {stage.name: stage.listen(part.speech) for stage in (models.keyframes, models.interpolation)}
-    number = 0
+    frames, ahead = read(), read()
+    number = fetched = 0
     for run in part.role.runs:
         for _ in range(run.first - number):
             next(frames)
             yield None
-        acted = _act(frames, run, part, ears, models, config, report, job)
-        for place, (latent, portrait) in enumerate(acted):
+        face = run.portrait()
+        frame = next(islice(ahead, run.first + face - fetched, None))
+        fetched = run.first + face + 1
+        portrait = to_image(_crop(frame, run, face, models), models.device)
+        acted = _act(frames, run, (face, portrait), part, ears, models, config, report, job)
+        for place, latent in enumerate(acted):
             yield Painted(run, place, latent, portrait)
         number = run.last + 1
     for _ in range(len(part.hears) - number):
@@ -67,14 +82,15 @@ def perform(
 def _act(
     frames: Iterator[Frame],
     run: Run,
+    who: tuple[int, Image],
     part: Part,
     ears: dict[str, Ear],
     models: Models,
     config: SyncConfig,
     report: Report,
     job: Job | None,
-) -> Iterator[tuple[Latent, Image]]:
-    """The latents of one run, in order, and the portrait."""
+) -> Iterator[Latent]:
+    """The latents of one run, in order; ``who`` is its portrait and the place that shows it."""
     layout, device = models.layout, models.device
 
     def told(places: Sequence[int], latents: Float[Tensor, "n c h w"], stage: StageModel) -> Prepared:
@@ -85,9 +101,8 @@ def _act(
             run.first + places[0], latents, torch.from_numpy(masks)[:, None].to(latents), audio.to(latents)
         )
 
-    face = run.clearest(min(layout.stretches(len(run))[0][1], len(run)))
-    portrait: Image | None = None  # the crop of frame ``face``
-    identity: Float[Tensor, "1 c h w"] | None = None
+    face, portrait = who
+    identity = _encode(portrait, models, report)[None]
     known: Float[Tensor, "1 c h w"] | None = None  # the keyframe that ended the stretch before
     carry: Float[Tensor, "1 c h w"] | None = None  # the input of that frame
     for first, stop in layout.stretches(len(run)):
@@ -96,27 +111,20 @@ def _act(
         name = f"{part.role.person}-{run.first + first}"
         if job and (saved := job.load(name)):
             saved = {key: value.to(device) for key, value in saved.items()}
-            for place in read:
-                frame = next(frames)
-                if place == face:
-                    portrait = to_image(_crop(frame, run, place, models), device)
-            assert portrait is not None
-            for latent in saved["latents"].to(saved["identity"]):
-                yield latent, portrait
-            identity, known, carry = saved["identity"], saved["known"], saved["carry"]
+            for _ in read:
+                next(frames)
+            yield from saved["latents"].to(identity)
+            known, carry = saved["known"], saved["carry"]
             continue
 
         fresh = []
         for place in read:
             picture = to_image(_crop(next(frames), run, place, models), device)
             fresh.append(_encode(picture, models, report))
-            portrait = picture if place == face else portrait
             if place % memory.EVERY == 0:
                 memory.give_back()
-        assert portrait is not None
         latents = torch.stack(fresh) if carry is None else torch.cat([carry, *(z[None] for z in fresh)])
         places = range(first, first + len(latents))
-        identity = latents[face : face + 1] if identity is None else identity
         keys = [] if known is None else [known]
         with report.clock("keyframes"):
             prepared = told(places, latents, models.keyframes)
@@ -136,14 +144,13 @@ def _act(
             # Rounded here and not only on disk, so that a resumed run shows the same frames.
             new = list(filled[:, :-1].flatten(0, 1).half().to(latents))[: stop - first - len(shown)]
             shown += new
-            for latent in new:
-                yield latent, portrait
+            yield from new
         if len(shown) < stop - first:  # the run ends on a keyframe
             shown.append(keyframes[len(windows)].half().to(latents))
-            yield shown[-1], portrait
+            yield shown[-1]
         known, carry = keyframes[-1:], latents[-1:]
         if job:
-            job.save(name, latents=torch.stack(shown).half(), identity=identity, known=known, carry=carry)
+            job.save(name, latents=torch.stack(shown).half(), known=known, carry=carry)
 
 
 def _mask(run: Run, place: int, models: Models) -> np.ndarray:

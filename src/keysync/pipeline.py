@@ -143,10 +143,11 @@ def sync(
     """The synced frames, in order. No files, no globals.
 
     Args:
-        read: starts the clip from its first frame. Called once for each part, to look a stretch ahead,
-            and once to paste: a stretch is up to some 170 frames, and of an 8K film they would fill 8 GB.
+        read: starts the clip from its first frame. Called twice for each part, to look ahead for a portrait
+            and through a stretch, and once to paste: a stretch is up to some 170 frames, and of an 8K film
+            they would fill 8 GB.
     """
-    performances = [perform(read(), part, models, config, report, job) for part in parts]
+    performances = [perform(read, part, models, config, report, job) for part in parts]
     for number, frame in enumerate(read()):
         boxes = []
         for performance in performances:

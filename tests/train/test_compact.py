@@ -32,7 +32,7 @@ def test_a_tiny_plan_becomes_a_model_that_loads_and_is_not_made_again(
 ) -> None:
     monkeypatch.setattr(audio, "_TEST_UTTERANCES", 1)
     monkeypatch.setattr(audio, "_BATCH", 2)
-    monkeypatch.setattr(audio, "_SHARES", (0.5, 0.0, 0.0, 0.5, 0.0))  # flite and espeak only
+    monkeypatch.setattr(audio, "_SHARES", (0.5, 0.0, 0.0, 0.5))  # flite and espeak only
     monkeypatch.setattr(compact, "HELD_OUT", 1)
     monkeypatch.setattr(compact, "JUDGE_STEPS", 5)
     said: list[str] = []

@@ -89,11 +89,16 @@ def openings(survey: Survey) -> _Curves:
     curves = np.full((len(people), len(survey.times)), np.nan)
     for seen in survey.appearances:
         points = seen.landmarks.astype(np.float64)
-        gaps = [np.linalg.norm(points[:, above] - points[:, below], axis=1) for above, below in _INNER_LIPS]
         nose = np.linalg.norm(points[:, _NOSE[0]] - points[:, _NOSE[1]], axis=1)
         place = slice(seen.first, seen.first + len(nose))
-        curves[people.index(seen.person), place] = np.mean(gaps, axis=0) / np.maximum(nose, 1e-6)
+        curves[people.index(seen.person), place] = inner_gap(points) / np.maximum(nose, 1e-6)
     return curves
+
+
+def inner_gap(points: Float[np.ndarray, "t 68 2"]) -> Float64[np.ndarray, " t"]:
+    """Mean distance of three pairs of points on the inner lips, in the unit of ``points``."""
+    gaps = [np.linalg.norm(points[:, above] - points[:, below], axis=1) for above, below in _INNER_LIPS]
+    return np.asarray(np.mean(gaps, axis=0, dtype=np.float64))
 
 
 def _movements(

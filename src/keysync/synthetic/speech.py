@@ -35,17 +35,14 @@ TRAIN_VOICES = (
     *(f"en-us+{variant}" for variant in _VARIANTS),
 )
 TEST_VOICES = ("awb", "en-us+f3")  # never trained on
-_ACCENTS = ("en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-us-nyc", "en-029")
-ACCENTED_VOICES = tuple(f"{accent}+{variant}" for accent in _ACCENTS for variant in _VARIANTS[:22])
-# What the audio encoder hears; drawn people have the first ones only.
-EAR_VOICES = (*TRAIN_VOICES, *ACCENTED_VOICES, *festival.VOICES)
+EAR_VOICES = (*TRAIN_VOICES, *festival.VOICES)  # what the audio encoder hears; drawn people have the first
 
 # An espeak phone may be two of ours in a row (a vowel and its r), or none: it then lengthens the one before.
 _ESPEAK_TABLE = """
 0=AA A:=AA A@=AA+R a=AE aa=AE V=AH VR=AH+R @=AX @2=AX @-=AX a#=AX @L=AX+L 3=ER 3:=ER
 O=AO O2=AO O:=AO O@=AO+R o@=AO+R e=EH E=EH e@=EH+R I=IH I2=IH I#=IH IR=IH+R i=IY i:=IY i@=IY+AX i@3=IY+R
 U=UH U@=UH+R u=UW u:=UW eI=EY aI=AY aI2=AY aI@=AY+AX aI3=AY+R aU=AW aU@=AW+R aU3=AW+R OI=OY oU=OW
-p=P b=B m=M f=F v=V T=TH D=DH t=T t#=T t2=T t[=T d=D d[=D n=N n-=N l=L l^=L L=L s=S z=Z S=SH Z=ZH tS=CH dZ=JH
+p=P b=B m=M f=F v=V T=TH D=DH t=T t#=T t2=T d=D n=N n-=N l=L l^=L L=L s=S z=Z S=SH Z=ZH tS=CH dZ=JH
 k=K g=G N=NG h=HH r=R r-=R w=W w#=W j=Y ?= ;= _=PAU _:=PAU _::=PAU _|=PAU
 """
 _ESPEAK = {

@@ -31,7 +31,7 @@ from keysync.diffusion.half import trains_faster_on
 from keysync.synthetic import festival
 from keysync.synthetic.articulate import articulate
 from keysync.synthetic.channel import CODECS, coded, music, narrow, over
-from keysync.synthetic.speech import ACCENTED_VOICES, EAR_VOICES, TEST_VOICES, TRAIN_VOICES, speak
+from keysync.synthetic.speech import EAR_VOICES, TEST_VOICES, speak
 from keysync.synthetic.text import babble, sentence
 from keysync.synthetic.utterance import PAUSE, PHONES, RATE_HZ, Phone, Utterance
 from keysync.train.hearing import CURVES, TOKEN_S, Spoken, evaluate, mouth_curves, to_float, write_conditions
@@ -42,13 +42,11 @@ _LEARNING_RATE, _WARM_UP_STEPS = 1e-3, 50
 _EVALUATE_EVERY_MINUTES = 2.5
 _TEST_UTTERANCES = 20  # for each test voice
 _PLAYBACK = (0.88, 1.14)  # over the pace at which it was said
-# Of the training speech: flite's recorded voices, Festival's English ones, its other ones, espeak's American
-# ones, its other accents.
-_SHARES = (0.26, 0.12, 0.22, 0.20, 0.20)
+# Of the training speech: flite's recorded voices, Festival's English ones, its other ones, espeak's.
+_SHARES = (0.30, 0.14, 0.26, 0.30)
 _MUSIC_SHARE, _NARROW_SHARE, _CODED_SHARE = 0.15, 0.15, 0.15
 _BAND_S = 60  # of music, from which pieces are taken
 _NO_LABEL = -100
-_BENT_BANDS = 1.2  # deviation of how far a region of the spectrum is moved against the rest
 _LEAST_DEVIATION = 0.25  # of a token's number
 
 
@@ -189,11 +187,11 @@ def _load_speech(path: Path) -> list[Spoken]:
 
 
 def _draw_voice(rng: np.random.Generator) -> str:
-    built = [voice for voice in TRAIN_VOICES if voice.startswith("en-")]
+    built = [voice for voice in EAR_VOICES if voice.startswith("en-")]
     foreign = [voice for voice in EAR_VOICES if _is_foreign(voice)]
     english = [voice for voice in festival.VOICES if not _is_foreign(voice)]
-    recorded = [voice for voice in TRAIN_VOICES if voice not in built]
-    groups = (recorded, english, foreign, built, ACCENTED_VOICES)
+    recorded = [voice for voice in EAR_VOICES if voice not in (*built, *foreign, *english)]
+    groups = (recorded, english, foreign, built)
     return str(rng.choice(groups[rng.choice(len(groups), p=_SHARES)]))
 
 
@@ -292,12 +290,10 @@ def augment_sound(samples: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
 
 
 def augment_mel(mel: Float[Tensor, "b t 80"]) -> Float[Tensor, "b t 80"]:
-    """Other throats, accents, microphones, gaps: warp and tilt the bands, raise the floor, mask stripes."""
+    """Other throats, microphones and gaps: warp and tilt the bands, raise the floor, mask stripes."""
     rows, frames, bands = mel.shape
     scale, offset = torch.empty(rows, 1).uniform_(0.88, 1.13), torch.empty(rows, 1).uniform_(-3, 3)
-    # Formants move apart or together, as vowels do between accents.
-    bent = F.interpolate(torch.randn(rows, 1, 5) * _BENT_BANDS, size=bands, mode="linear")[:, 0]
-    place = (torch.arange(bands) * scale + offset + bent).clamp(0, bands - 1.001)
+    place = (torch.arange(bands) * scale + offset).clamp(0, bands - 1.001)
     lower = place.long()
     share = (place - lower)[:, None]
     below = mel.gather(2, lower[:, None].expand(rows, frames, bands))

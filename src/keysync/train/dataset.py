@@ -31,6 +31,7 @@ from keysync.train.hearing import TOKEN_S, mouth_curves
 
 CROP = 512  # pixels; crops are stored at half that, the compact model's working size
 DISGUISES = 3  # of every clip's sound
+_TRIED = 4  # frames, of which one becomes the reference
 _MOUTH_MARGIN = 6  # crop pixels around the lips that count as mouth
 # How far a segment is framed off: degrees, factors, shares of the side; how much of a cell must be covered.
 _TURN, _STRETCH, _SHIFT, _TOUCHED = 4.0, (0.93, 1.07), 0.03, 0.05
@@ -171,7 +172,7 @@ class Batch:
     target: Float[Tensor, "b t c h w"]
     mouth: Float[Tensor, "b t 1 h w"]
     lips: Float[Tensor, "b t 2"]
-    identity: Float[Tensor, "b 1 c h w"]  # any frame of the clip
+    identity: Float[Tensor, "b 1 c h w"]  # another frame of the clip, its mouth rather open
     pictures: Float[Tensor, "b t 3 p q"]  # -1..1
     portrait: Float[Tensor, "b 3 p q"]  # of ``identity``
 
@@ -187,7 +188,7 @@ class Batches:
 
         Args:
             windows: consecutive frames with both ends given (stage two); else ``frames`` scattered
-                frames and any other frame of the clip as the reference (stage one).
+                frames and another frame of the clip as the reference (stage one).
         """
         parts = [self._segment(frames, windows) for _ in range(segments)]
         device = self.autoencoder.device
@@ -210,10 +211,10 @@ class Batches:
         length = len(clip.pictures)
         if windows:
             places = rng.integers(length - frames + 1) + np.arange(frames)
-            extra = np.append(places[[0, -1]], rng.integers(length))
+            extra = np.append(places[[0, -1]], _portrait(clip, rng))
         else:
             places = np.sort(rng.choice(length, frames, replace=False))
-            extra = rng.integers(length, size=1)
+            extra = np.array([_portrait(clip, rng)])
         chosen = np.concatenate([places, extra])
         placed, moved, grown = reframe(
             clip.pictures[chosen], np.stack([clip.masks[places], clip.mouths[places]]), rng
@@ -224,6 +225,12 @@ class Batches:
         audio = torch.from_numpy(clip.tokens[rng.integers(len(clip.tokens)), places])
         lips = torch.from_numpy(clip.lips[places] * grown)
         return shown[: len(places)], shown[len(places) :], masks, mouths, lips, audio
+
+
+def _portrait(clip: PreparedClip, rng: np.random.Generator) -> int:
+    """The frame that shows who this is: the widest mouth of a few, as use takes the widest of a stretch."""
+    tried = rng.integers(len(clip.pictures), size=_TRIED)
+    return int(tried[clip.lips[tried, 0].argmax()])
 
 
 def reframe(

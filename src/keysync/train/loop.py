@@ -29,7 +29,7 @@ from keysync.train.run import Checkpoint
 from keysync.train.show import plot_curve, write_strip
 
 PURE_SIGMA = 20.0  # where sampling starts: nothing of the picture is left
-AUDIO_GUIDANCE = 1.8  # with which the compact model samples
+AUDIO_GUIDANCE = 1.7  # with which the compact model samples
 SIGMA_MIN, RHO, STEPS = 0.05, 3.0, 1  # the rest of its schedule; the lower end counts with more steps only
 
 
