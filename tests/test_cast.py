@@ -111,14 +111,16 @@ def _run(gaps: list[float], **more: object) -> Run:
 
 
 def test_the_portrait_is_an_early_frame_with_its_mouth_wide_open() -> None:
-    assert _run([1, 3, 2]).portrait() == 1
-    assert _run([1, 3, 2] + [0] * 60 + [3.5]).portrait() == 1  # a little wider, but much later
-    assert _run([0.1] * 60 + [1, 4, 5, 1]).portrait() == 61  # nothing to see before
-    assert _run([0.0] * 5).portrait() == 0
+    assert _run([1, 3, 2]).portrait(open_mouth=True) == 1
+    assert _run([1, 3, 2] + [0] * 60 + [3.5]).portrait(open_mouth=True) == 1  # a little wider, but much later
+    assert _run([0.1] * 60 + [1, 4, 5, 1]).portrait(open_mouth=True) == 61  # nothing to see before
+    assert _run([0.0] * 5).portrait(open_mouth=True) == 0
+    assert _run([1, 3, 2]).portrait(open_mouth=False) == 0
 
 
 def test_the_portrait_hides_nothing_that_another_frame_shows() -> None:
     hand = Cover.pack(np.ones((8, 8), np.float32), 0.3, 0.5)
     speck = Cover.pack(np.zeros((8, 8), np.float32), 0.01, 0.0)
-    assert _run([1, 3, 2], covers=[None, hand, speck]).portrait() == 2
-    assert _run([1, 3, 2], strength=np.array([1, 0.4, 1], np.float32)).portrait() == 2
+    assert _run([1, 3, 2], covers=[None, hand, speck]).portrait(open_mouth=True) == 2
+    assert _run([1, 3, 2], strength=np.array([1, 0.4, 1], np.float32)).portrait(open_mouth=True) == 2
+    assert _run([1, 3, 2], covers=[hand, None, speck]).portrait(open_mouth=False) == 1

@@ -60,12 +60,13 @@ class Run:
         """What is before the face in one frame."""
         return self.covers[place] if self.covers else None
 
-    def portrait(self) -> int:
-        """The place that shows best who this is: an early frame, its mouth wide open and in plain view.
+    def portrait(self, *, open_mouth: bool) -> int:
+        """The place that shows best who this is: the first frame in plain view.
 
-        An open mouth shows its teeth, and how far it opens. Painting from one, the compact model follows
-        the speech better than from the first frame; a later frame, of a head that has moved on, is worth
-        less (docs/training.md).
+        Args:
+            open_mouth: an early frame in plain view, its mouth wide open. Such a mouth shows its teeth, and
+                how far it opens: painting from it, the compact model follows the speech better. A later
+                frame, of a head that has moved on, is worth less (docs/training.md).
         """
         stop = min(len(self), _LOOKED_THROUGH)
         covers = [self.cover(place) for place in range(stop)]
@@ -73,7 +74,8 @@ class Run:
         poor = np.round(hidden / _AS_CLEAR) + np.round((1 - self.strength[:stop]) / _AS_CLEAR)
         eyes = [self.landmarks[:stop, eye].mean(axis=1) for eye in (slice(36, 42), slice(42, 48))]
         apart = np.maximum(np.linalg.norm(eyes[0] - eyes[1], axis=1), 1e-6)
-        gap = np.where(poor == poor.min(), inner_gap(self.landmarks[:stop]) / apart, -1.0)
+        gap = inner_gap(self.landmarks[:stop]) / apart if open_mouth else np.zeros(stop)
+        gap[poor > poor.min()] = -1
         first_open = int((gap >= _WIDE * gap.max()).argmax())
         return int(gap[: max(_EARLY, first_open + 1)].argmax())
 

@@ -67,7 +67,7 @@ def perform(
         for _ in range(run.first - number):
             next(frames)
             yield None
-        face = run.portrait()
+        face = run.portrait(open_mouth=models.layout.open_portrait)
         frame = next(islice(ahead, run.first + face - fetched, None))
         fetched = run.first + face + 1
         portrait = to_image(_crop(frame, run, face, models), models.device)

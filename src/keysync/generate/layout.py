@@ -22,6 +22,7 @@ class Layout:
 
     window: int = 14  # frames in one interpolation window, both keyframes included
     group: int = 14  # entries of one keyframe batch; the first is the identity frame
+    open_portrait: bool = False  # the identity frame shows an open mouth; else it is the first in plain view
 
     def __post_init__(self) -> None:
         if self.window < 2 or self.group < 2:

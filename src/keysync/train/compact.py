@@ -33,7 +33,7 @@ JUDGE_STEPS = 400
 HELD_OUT = 12  # prepared clips, the last ones, that no network learns from
 # Every third frame is a keyframe. With every 13th, as in the published model, the small interpolation network
 # follows the width of the mouth with r .50 instead of .63; the keyframe network is quick enough for more.
-LAYOUT = Layout(window=4)
+LAYOUT = Layout(window=4, open_portrait=True)
 SAMPLING = {
     "sigma_max": PURE_SIGMA,
     "sigma_min": SIGMA_MIN,

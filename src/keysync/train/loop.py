@@ -29,7 +29,7 @@ from keysync.train.run import Checkpoint
 from keysync.train.show import plot_curve, write_strip
 
 PURE_SIGMA = 20.0  # where sampling starts: nothing of the picture is left
-AUDIO_GUIDANCE = 1.7  # with which the compact model samples
+AUDIO_GUIDANCE = 1.5  # with which the compact model samples
 SIGMA_MIN, RHO, STEPS = 0.05, 3.0, 1  # the rest of its schedule; the lower end counts with more steps only
 
 
@@ -239,7 +239,7 @@ def _perturbed(batch: Batch, generator: torch.Generator, config: TrainConfig) ->
 def paint(
     keyframes: CompactUNet, told: Condition, generator: torch.Generator, guidance: float
 ) -> Float[Tensor, "b t c h w"]:
-    """What stage one makes of pure noise in one guided step: all that sampling does."""
+    """What stage one makes of pure noise in one guided step."""
     guided = SplitGuidance(audio=guidance, reference=1.0).wrap(Denoiser(keyframes), told)
     noise = PURE_SIGMA * _normal(told.kept, generator)
     return guided(noise, torch.tensor(PURE_SIGMA, device=noise.device))
