@@ -16,8 +16,8 @@ def make_keyframes(
     """Latents of the keyframes at ``positions`` (1 to ``group`` - 1 of them), sampled as one batch.
 
     The batch is the identity frame, the keyframes, then copies of the last one up to ``group``: the
-    network was trained on whole groups. ``identity`` is the clip's first frame with a face; it also is
-    the reference picture that the network sees.
+    network was trained on whole groups. ``identity`` is the frame that shows who this is
+    (``Run.portrait``); it also is the reference picture that the network sees.
     """
     entries = [identity.at([0]), prepared.at(positions)]
     missing = group - 1 - len(positions)
