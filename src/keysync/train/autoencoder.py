@@ -160,22 +160,18 @@ def train_decoder(
     step = checkpoint.load().get("step", 0)
     device = autoencoder.device
     begin = last = time.monotonic()
+    painters = [None] if painter is None else [None, painter]
 
     def note(*scores: tuple[float, float, float]) -> None:
         with curve.open("a", newline="") as file:
             figures = (round(v, 2) for row in scores for v in row)
             csv.writer(file).writerow([step, round(time.monotonic() - begin), *figures])
 
-    def judge(decoder: CompactAutoencoder) -> list[tuple[float, float, float]]:
-        return [
-            psnr(decoder, held_out, painter=by) for by in ((None,) if painter is None else (None, painter))
-        ]
-
     if step == 0:
         columns = ["psnr", "mouth_psnr", "sharpness"]
         columns += [] if painter is None else [f"painted_{name}" for name in columns]
         curve.write_text(",".join(["step", "seconds", *columns]) + "\n")
-        note(*([psnr(autoencoder, held_out, linear=True)] if painter is None else judge(average)))
+        note(*(psnr(average, held_out, linear=painter is None, painter=by) for by in painters))
     while step < steps:
         rng = np.random.default_rng([seed, step])
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
@@ -214,7 +210,7 @@ def train_decoder(
             torch._foreach_lerp_(list(average.parameters()), list(autoencoder.parameters()), 1 - keep)
         if time.monotonic() - last > evaluate_every_s or step == steps:
             checkpoint.save(step)
-            note(*judge(average))
+            note(*(psnr(average, held_out, painter=by) for by in painters))
             last = time.monotonic()
     return average
 
