@@ -24,6 +24,15 @@ def test_mask_is_exactly_zero_outside_the_repainted_box() -> None:
     assert alpha[170, 128] == 1
 
 
+def test_the_nose_stays_and_the_lips_are_new() -> None:
+    face = _face()
+    face[31:36] = np.stack([np.linspace(112, 144, 5), np.full(5, 132)], axis=1)
+    alpha = paste_mask(face, np.ones((256, 256), np.uint8))
+    assert alpha[122:133, 112:145].max() < 0.02  # wing to wing, tip to base
+    assert alpha[155:, 128].max() == 1
+    assert alpha[155, 100:156].min() == 1  # where the upper lip may go
+
+
 def test_mask_edge_has_no_step() -> None:
     alpha = paste_mask(_face(), np.ones((256, 256), np.uint8))
     assert np.abs(np.diff(alpha, axis=0)).max() < 0.2

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float32, UInt8
 # Fractions of the crop's side.
 _BELOW_CHIN = 0.05  # room for a jaw that opens wider than the source's did
 _FEATHER = 0.08  # width of the soft edge
+_NOSE_MARGIN, _NOSE_FEATHER = 0.01, 0.04  # around the nose; width of the soft edge between it and the lip
 _COLOUR_REACH = 0.06  # how far a colour difference reaches
 _AROUND_LIPS = 0.06  # skin that near to the lips moves with them
 _GRAIN = 0.006  # texture is what is finer than about this
@@ -18,6 +19,8 @@ _GRAIN = 0.006  # texture is what is finer than about this
 _JAW = list(range(3, 14))  # iBUG: the jaw line from cheek to cheek, without the parts beside the ears
 _LIPS = list(range(48, 60))
 _NOSE_TIP = 30  # above it speech moves nothing that anyone sees
+_NOSE = list(range(30, 36))  # tip and base
+_WINGS = 1.4  # the nose is that much wider than its base's points are apart
 _SHRINK = 4
 _STRONGEST = 40.0  # levels; what differs more from its surroundings than that is an edge, not texture
 _OTHER = 30.0  # levels; where original and paint differ by that much, one of them shows something else
@@ -30,7 +33,7 @@ def paste_mask(
     """How much of the new crop shows at each pixel, 0 to 1; exactly 0 outside ``repainted``.
 
     The network repaints a generous box, so that the old expression cannot leak in; of that box only the
-    lower face is shown. Neck, clothes and background beside the jaw stay the original ones.
+    lower face is shown. The nose, neck, clothes and background beside the jaw stay the original ones.
 
     Args:
         landmarks: iBUG points in crop pixels.
@@ -54,9 +57,19 @@ def paste_mask(
     box = bounds(inside > 0, margin=1)
     # Distance from the edge, so that the fade lies wholly inside: outside stays exactly 0.
     depth = cv2.distanceTransform(inside[box], cv2.DIST_L2, 5) / np.float32(_FEATHER * side)
-    ramp = np.minimum(depth, 1)
-    alpha[box] = ramp * ramp * (3 - 2 * ramp)
+    base = landmarks[_NOSE]
+    base = base.mean(axis=0) + (base - base.mean(axis=0)) * np.array([_WINGS, 1], np.float32)
+    nose = np.zeros((side, side), np.uint8)
+    cv2.fillConvexPoly(nose, cv2.convexHull(np.round(base).astype(np.int32)), 1)
+    beside = cv2.distanceTransform(1 - nose[box], cv2.DIST_L2, 5) / np.float32(side)
+    alpha[box] = _smooth(depth) * _smooth((beside - np.float32(_NOSE_MARGIN)) / np.float32(_NOSE_FEATHER))
     return alpha
+
+
+def _smooth(depth: Float32[np.ndarray, "y x"]) -> Float32[np.ndarray, "y x"]:
+    """From 0 at depth 0 to 1 at depth 1, without a kink."""
+    ramp = np.clip(depth, 0, 1)
+    return np.asarray(ramp * ramp * (3 - 2 * ramp))
 
 
 def match_colour(

@@ -24,6 +24,11 @@ from keysync.train.loop import AUDIO_GUIDANCE, paint
 from keysync.train.run import Checkpoint
 
 _PAINTED, _GUIDANCES = 0.7, (1.0, 2.0)  # share of the latents that are painted, and how
+_DETAIL = 2.0  # weight of the local strength of detail
+_CAST, _CAST_CELLS = (
+    0.15,
+    6,
+)  # how far painted colours are led astray (of -1..1), and in how many places a side
 
 
 def fit_components(autoencoder: CompactAutoencoder, clips: list[PreparedClip], seed: int) -> None:
@@ -146,7 +151,7 @@ def train_decoder(
     part. With it, the trained keyframe network, seven in ten are what that paints of the true curves: soft
     lips with dark edges, blue where the mouth is dark. The decoder learns what such a painting stands for.
 
-    Loss: L1 + 0.5 gradient L1 + 0.5 L2, and 1.3 times L1 of the local strength of detail, without which teeth
+    Loss: L1 + 0.5 gradient L1 + 0.5 L2, and twice L1 of the local strength of detail, without which teeth
     and stubble average out; the lips count three times. The encoder stays the principal components. Resumes
     from ``out/checkpoint.pt``; ``out/curve.csv`` lists ``psnr`` on ``held_out``, its first row being the
     components alone, or with ``painter`` the decoder as it came.
@@ -158,7 +163,6 @@ def train_decoder(
     average = deepcopy(autoencoder).eval()
     checkpoint, curve = Checkpoint(out / "checkpoint.pt", autoencoder, average, optimiser), out / "curve.csv"
     step = checkpoint.load().get("step", 0)
-    device = autoencoder.device
     begin = last = time.monotonic()
     painters = [None] if painter is None else [None, painter]
 
@@ -182,9 +186,9 @@ def train_decoder(
             group["lr"] = rate * min(1.0, (step + 1) / 100) * fall
         latents = _spoilt(seen.target[:, 0], noise, generator)
         if painter is not None:
-            painted = paint(painter, seen.told, generator, float(rng.uniform(*_GUIDANCES)))[:, 0]
-            chosen = torch.rand(batch, 1, 1, 1, generator=generator) < _PAINTED
-            latents = torch.where(chosen.to(device), painted, latents)
+            some = slice(round(_PAINTED * batch))
+            painted = paint(painter, seen.told.select(some), generator, float(rng.uniform(*_GUIDANCES)))[:, 0]
+            latents[some] = _discoloured(painted, autoencoder, generator)
         cut = _cut(seen, latents, side // autoencoder.config.patch, rng)
         around = Surroundings(cut.reference, cut.target * (1 - cut.mask), cut.mask)
         decoded = lay_over(
@@ -198,7 +202,7 @@ def train_decoder(
             (error.abs() * weight).mean()
             + 0.5 * edges
             + 0.5 * (error**2 * weight).mean()
-            + 1.3 * (strength - wanted).abs().mean()
+            + _DETAIL * (strength - wanted).abs().mean()
         )
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -225,6 +229,19 @@ def _spoilt(
     coarse = F.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=True)
     amount = noise * torch.rand(2, count, 1, 1, 1, generator=generator)
     return latents + (amount[0] * fine + amount[1] * coarse).to(latents)
+
+
+def _discoloured(
+    latents: Float[Tensor, "n c y x"], autoencoder: CompactAutoencoder, generator: torch.Generator
+) -> Float[Tensor, "n c y x"]:
+    """Other colours here and there, as strangers are painted: what is right, the reference must tell."""
+    config = autoencoder.config
+    cast = torch.randn(len(latents), 3, _CAST_CELLS, _CAST_CELLS, generator=generator)
+    cast *= _CAST * torch.rand(len(latents), 1, 1, 1, generator=generator)
+    size = [config.patch * cells for cells in latents.shape[-2:]]
+    cast = F.interpolate(cast, size=size, mode="bicubic", align_corners=True).to(latents)
+    shift = F.conv2d(cast, autoencoder.components, stride=config.patch)
+    return latents + shift / autoencoder.latent_deviation[:, None, None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,28 +153,32 @@ def train_autoencoder(out: Path, plan: Plan, device: torch.device) -> None:
     network = train_decoder(
         network, clips[:-HELD_OUT], clips[-HELD_OUT:], folder, steps=plan.decoder_steps, seed=plan.seed
     )
-    save_half(network, out / "model" / "autoencoder.safetensors")
+    save_half(network, _first_autoencoder(out))
+
+
+def _first_autoencoder(out: Path) -> Path:
+    """Not in the model's folder: what a finished run has there stays whole if another one is cut off."""
+    return out / "autoencoder" / "autoencoder.safetensors"
 
 
 def refine_decoder(out: Path, plan: Plan, device: torch.device) -> None:
     """The decoder again, now that it can be shown what the keyframe network paints."""
     clips = load_clips(out / "prepared")
-    path = out / "model" / "autoencoder.safetensors"
     autoencoder, painter = CompactAutoencoder(CompactAutoencoderConfig()), CompactUNet(CompactUNetConfig())
-    _fill(autoencoder.to(device), path)
+    _fill(autoencoder.to(device), _first_autoencoder(out))
     _fill(painter.to(device), out / "model" / "keyframes.safetensors")
     autoencoder = train_decoder(
         autoencoder, clips[:-HELD_OUT], clips[-HELD_OUT:], out / "decoder", steps=plan.refine_steps,
         seed=plan.seed + 2, painter=painter.eval().requires_grad_(False), rate=5e-4,
     )  # fmt: skip
-    save_half(autoencoder, path)
+    save_half(autoencoder, out / "model" / "autoencoder.safetensors")
 
 
 def train_network(out: Path, stage: str, plan: Plan, device: torch.device) -> None:
     """One stage's U-Net; interpolation starts from the keyframe network."""
     clips = load_clips(out / "prepared")
     autoencoder = CompactAutoencoder(CompactAutoencoderConfig())
-    _fill(autoencoder.to(device), out / "model" / "autoencoder.safetensors")
+    _fill(autoencoder.to(device), _first_autoencoder(out))
     torch.manual_seed(plan.seed)
     network = CompactUNet(CompactUNetConfig())
     if stage == "keyframes":
