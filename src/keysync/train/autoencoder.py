@@ -24,7 +24,7 @@ from keysync.train.loop import AUDIO_GUIDANCE, paint
 from keysync.train.run import Checkpoint
 
 _PAINTED, _GUIDANCES = 0.7, (1.0, 2.0)  # share of the latents that are painted, and how
-_DETAIL = 2.0  # weight of the local strength of detail
+_DETAIL = 3.0  # weight of the local strength of detail
 _CAST, _CAST_CELLS = (
     0.15,
     6,
@@ -151,7 +151,7 @@ def train_decoder(
     part. With it, the trained keyframe network, seven in ten are what that paints of the true curves: soft
     lips with dark edges, blue where the mouth is dark. The decoder learns what such a painting stands for.
 
-    Loss: L1 + 0.5 gradient L1 + 0.5 L2, and twice L1 of the local strength of detail, without which teeth
+    Loss: L1 + 0.5 gradient L1 + 0.5 L2, and thrice L1 of the local strength of detail, without which teeth
     and stubble average out; the lips count three times. The encoder stays the principal components. Resumes
     from ``out/checkpoint.pt``; ``out/curve.csv`` lists ``psnr`` on ``held_out``, its first row being the
     components alone, or with ``painter`` the decoder as it came.

@@ -31,9 +31,9 @@ from keysync.weightfile import load_into
 log = logging.getLogger(__name__)
 JUDGE_STEPS = 400
 HELD_OUT = 12  # prepared clips, the last ones, that no network learns from
-# Every third frame is a keyframe. With every 13th, as in the published model, the small interpolation network
-# follows the width of the mouth with r .50 instead of .63; the keyframe network is quick enough for more.
-LAYOUT = Layout(window=4, open_portrait=True)
+# Every other frame is a keyframe: the more of them, the better the width of the mouth follows; the frames
+# between calm them. See docs/training.md for other spacings.
+LAYOUT = Layout(window=3, open_portrait=True)
 SAMPLING = {
     "sigma_max": PURE_SIGMA,
     "sigma_min": SIGMA_MIN,
@@ -188,7 +188,7 @@ def train_network(out: Path, stage: str, plan: Plan, device: torch.device) -> No
         _fill(network, out / "model" / "keyframes.safetensors")
         keyframes = deepcopy(network).to(device).eval().requires_grad_(False)
         config = TrainConfig(
-            stage="interpolation", steps=plan.interpolation_steps, window=LAYOUT.window, frames_per_step=28,
+            stage="interpolation", steps=plan.interpolation_steps, window=LAYOUT.window, frames_per_step=27,
             generated=0.8, rate=5e-4, audio_rate=5e-4, seed=plan.seed + 1,
         )  # fmt: skip
     judge, r = train_judge(autoencoder, clips[:-HELD_OUT], JUDGE_STEPS, plan.seed)
@@ -214,7 +214,7 @@ def pack(out: Path) -> Path:
         "autoencoder": asdict(CompactAutoencoderConfig()),
         "audio": asdict(audio.config),
         "keyframes": {"network": network, "sampling": SAMPLING},
-        "interpolation": {"network": network, "sampling": SAMPLING | {"rows": 6}},  # as many frames a call
+        "interpolation": {"network": network, "sampling": SAMPLING | {"rows": 9}},  # as many frames a call
     }
     description["sha256"] = {path.name: hash_file(path) for path in sorted(folder.glob("*.safetensors"))}
     (folder / "model.json").write_text(json.dumps(description, indent=1) + "\n")
