@@ -323,7 +323,7 @@ def test_paint_fades_towards_frames_that_stay(
     models = replace(tiny, tracker=still_face(frozenset(range(16, 24))))  # type: ignore[arg-type,call-arg]
     sync_file(clip, make_speech(), out, models=models, config=LOSSLESS)
     change = [
-        float(np.abs(a.astype(int) - b.astype(int)).mean())
+        float(np.maximum(np.abs(a.astype(int) - b.astype(int)) - 2, 0).mean())  # less is rounding
         for a, b in zip(_planes(clip), _planes(out), strict=True)
     ]
     assert change[15] < change[13] < change[11]
