@@ -57,6 +57,7 @@ def paste_mask(
     box = bounds(inside > 0, margin=1)
     # Distance from the edge, so that the fade lies wholly inside: outside stays exactly 0.
     depth = cv2.distanceTransform(inside[box], cv2.DIST_L2, 5) / np.float32(_FEATHER * side)
+    # Speech leaves nostrils as they are, and no network paints them as they were.
     base = landmarks[_NOSE]
     base = base.mean(axis=0) + (base - base.mean(axis=0)) * np.array([_WINGS, 1], np.float32)
     nose = np.zeros((side, side), np.uint8)

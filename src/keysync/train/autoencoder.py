@@ -25,10 +25,8 @@ from keysync.train.run import Checkpoint
 
 _PAINTED, _GUIDANCES = 0.7, (1.0, 2.0)  # share of the latents that are painted, and how
 _DETAIL = 3.0  # weight of the local strength of detail
-_CAST, _CAST_CELLS = (
-    0.15,
-    6,
-)  # how far painted colours are led astray (of -1..1), and in how many places a side
+_CAST = 0.15  # how far painted colours are led astray, of -1..1
+_CAST_CELLS = 6  # in so many places a side
 
 
 def fit_components(autoencoder: CompactAutoencoder, clips: list[PreparedClip], seed: int) -> None:
@@ -149,9 +147,10 @@ def train_decoder(
     Without ``painter`` the latents are the true ones, spoilt with noise of small and of large scale: what
     they say wrongly of skin colour and texture the decoder learns to take from the reference and the kept
     part. With it, the trained keyframe network, seven in ten are what that paints of the true curves: soft
-    lips with dark edges, blue where the mouth is dark. The decoder learns what such a painting stands for.
+    lips with dark edges, blue where the mouth is dark. The decoder learns what such a painting stands for;
+    their colours are shifted, so that it takes those from the reference.
 
-    Loss: L1 + 0.5 gradient L1 + 0.5 L2, and thrice L1 of the local strength of detail, without which teeth
+    Loss: L1 + 0.5 gradient L1 + 0.5 L2, and 3 times L1 of the local strength of detail, without which teeth
     and stubble average out; the lips count three times. The encoder stays the principal components. Resumes
     from ``out/checkpoint.pt``; ``out/curve.csv`` lists ``psnr`` on ``held_out``, its first row being the
     components alone, or with ``painter`` the decoder as it came.
