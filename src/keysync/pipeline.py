@@ -18,7 +18,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from jaxtyping import UInt8
 
 from keysync import memory
 from keysync.cast import Part, cast, rearranged, speakers
@@ -38,11 +37,11 @@ from keysync.media.replay import Replay
 from keysync.media.write import VideoWriter, require_space
 from keysync.models import Models, load_occlusion
 from keysync.occluders import find_occluders, refine_occluders, save_masks
+from keysync.parallel import in_order
 from keysync.perform import Painted, perform
 from keysync.report import Box, Report
 from keysync.timeline import arrange, needed
 
-Picture = UInt8[np.ndarray, "s s 3"]
 Progress = Callable[[str, int, int | None], None]  # step, frames done, frames in all
 
 
@@ -148,32 +147,36 @@ def sync(
             they would fill 8 GB.
     """
     performances = [perform(read, part, models, config, report, job) for part in parts]
-    for number, frame in enumerate(read()):
-        boxes = []
-        for performance in performances:
-            painted = next(performance)
-            if painted is not None:
-                with report.clock("paste"):
-                    original = crop(frame.rgb(), painted.run.to_crop[painted.place], models.image_size)
-                frame, box = _show(frame, painted, original, models, report)
+    roles = [part.role for part in parts]
+
+    def paintings() -> Iterator[tuple[Frame, list[Painted | None]]]:
+        for frame in read():
+            yield frame, [next(performance) for performance in performances]
+
+    def shown(task: tuple[Frame, list[Painted | None]]) -> tuple[Frame, list[Box]]:
+        frame, boxes = task[0], list[Box]()
+        for face in task[1]:
+            if face is not None:
+                frame, box = _show(frame, face, models, report)
                 boxes += box
+        return frame, boxes
+
+    for number, (frame, boxes) in enumerate(in_order(shown, paintings())):
         if number % memory.EVERY == 0:
             memory.give_back()
-        roles = [part.role for part in parts]
         covers = [role.covers.get(number) for role in roles]
         report.add(frame.time, [role.states[number] for role in roles], boxes, covers)
         yield frame
 
 
 @torch.no_grad()
-def _show(
-    frame: Frame, painted: Painted, original: Picture, models: Models, report: Report
-) -> tuple[Frame, list[Box]]:
+def _show(frame: Frame, painted: Painted, models: Models, report: Report) -> tuple[Frame, list[Box]]:
     """Decode one face and paste it into its frame; also the box that it may have changed, if any."""
     run, place = painted.run, painted.place
     points = run.points(place)
     box_mask = lower_face_box(points, models.image_size)
     with report.clock("paste"):
+        original = crop(frame.rgb(), run.to_crop[place], models.image_size)
         alpha = paste_mask(points, box_mask)
         kept = on_top(run.cover(place), original)
         if kept is not None:

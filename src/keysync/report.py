@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal, get_args
 
 from keysync.clip import Cover
@@ -26,6 +27,7 @@ REASONS: dict[State, str] = {
     "no_face": "nobody to sync is seen",
 }
 _BEFORE = 0.01  # share of a face: what hides less stands beside it, which is not worth a word
+_ADDING = Lock()
 _ORDER: tuple[State, ...] = get_args(State)  # with several people a frame counts as its best one
 
 
@@ -85,12 +87,13 @@ class Report:
 
     @contextmanager
     def clock(self, stage: str) -> Iterator[None]:
-        """Add the time spent inside to ``stage``."""
+        """Add the time spent inside to ``stage``; stages may run side by side."""
         begin = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begin
+            with _ADDING:
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begin
 
     def spans(self) -> list[dict[str, Any]]:
         """Runs of frames in one state, by frame number and seconds, each with the reason."""

@@ -214,7 +214,10 @@ def pack(out: Path) -> Path:
         "autoencoder": asdict(CompactAutoencoderConfig()),
         "audio": asdict(audio.config),
         "keyframes": {"network": network, "sampling": SAMPLING},
-        "interpolation": {"network": network, "sampling": SAMPLING | {"rows": 9}},  # as many frames a call
+        "interpolation": {
+            "network": network,
+            "sampling": SAMPLING | {"rows": 4},
+        },  # frames shown beside keep up
     }
     description["sha256"] = {path.name: hash_file(path) for path in sorted(folder.glob("*.safetensors"))}
     (folder / "model.json").write_text(json.dumps(description, indent=1) + "\n")
