@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ctypes.util
-import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -53,15 +53,31 @@ def test_an_interrupted_run_goes_on(
     monkeypatch.setattr(audio, "_TEST_UTTERANCES", 1)
     monkeypatch.setattr(audio, "_BATCH", 2)
     monkeypatch.setattr(audio, "_SHARES", (0.5, 0.0, 0.0, 0.5))  # flite and espeak only
-    train_audio(tmp_path, minutes=0.02, hours_of_speech=0.004, seed=0, threads=1)
-    spent_min = json.loads((tmp_path / "result.json").read_text())["minutes"]
-    train_audio(tmp_path, minutes=spent_min + 0.05, hours_of_speech=0.004, seed=0, threads=1)
-    assert "going on from step" in capsys.readouterr().out
+    monkeypatch.setattr(audio, "_EVALUATE_EVERY", 2)
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    train_audio(whole, steps=4, hours_of_speech=0.004, seed=0)
+    with monkeypatch.context() as patched:
+        patched.setattr(audio, "_set_learning_rate", _interrupt_at(3, audio._set_learning_rate))
+        with pytest.raises(KeyboardInterrupt):
+            train_audio(halves, steps=4, hours_of_speech=0.004, seed=0)
+    train_audio(halves, steps=4, hours_of_speech=0.004, seed=0)
+    assert "going on from step 2" in capsys.readouterr().out
+    once, twice = (load_file(folder / "audio.safetensors") for folder in (whole, halves))
+    assert all(torch.equal(once[name], twice[name]) for name in once)
     encoder = CompactAudioEncoder()
-    encoder.load_state_dict(load_file(tmp_path / "audio.safetensors"))
+    encoder.load_state_dict(twice)
     assert encoder.token_std.std() > 0
-    assert len((tmp_path / "log.csv").read_text().splitlines()) == 3
-    assert (tmp_path / "conditions.csv").read_text().startswith("condition,voice,phones,jaw")
+    assert len((halves / "log.csv").read_text().splitlines()) == 3
+    assert (halves / "conditions.csv").read_text().startswith("condition,voice,phones,jaw")
+
+
+def _interrupt_at(step: int, follow: Callable[..., None]) -> Callable[..., None]:
+    def set_rate(optimiser: torch.optim.Optimizer, now: int, share: float) -> None:
+        if now == step:
+            raise KeyboardInterrupt
+        follow(optimiser, now, share)
+
+    return set_rate
 
 
 def test_speech_on_its_way_keeps_its_length(monkeypatch: pytest.MonkeyPatch) -> None:

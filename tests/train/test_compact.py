@@ -21,7 +21,7 @@ needs_voices = pytest.mark.skipif(
     reason="flite or espeak-ng is not installed",
 )
 TINY = Plan(
-    clips=4, seconds=0.6, speech_hours=0.003, audio_minutes=0.02, decoder_steps=2, keyframe_steps=3,
+    clips=4, seconds=0.6, speech_hours=0.003, audio_steps=3, decoder_steps=2, keyframe_steps=3,
     interpolation_steps=2, refine_steps=2,
 )  # fmt: skip
 
@@ -62,5 +62,7 @@ def test_a_tiny_plan_becomes_a_model_that_loads_and_is_not_made_again(
 def test_the_hours_grow_with_the_work_and_shrink_with_the_cores() -> None:
     usual = Plan().hours()
     assert 3 < sum(usual.values()) < 12
-    assert Plan(clips=1200).hours()["draw"] == pytest.approx(2 * usual["draw"])
-    assert Plan(jobs=16).hours()["draw"] == pytest.approx(usual["draw"] / 8)
+    first = "draw and audio encoder"
+    assert Plan(clips=2400).hours()[first] == pytest.approx(2 * Plan(clips=1200).hours()[first])
+    assert Plan(clips=2400, jobs=3).hours()[first] == pytest.approx(Plan(clips=1200).hours()[first])
+    assert Plan(audio_steps=16000).hours()[first] > usual[first]

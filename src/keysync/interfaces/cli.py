@@ -342,7 +342,7 @@ def train_compact_model(
         int | None, typer.Option(help="Steps of the decoder on what keyframes paint.")
     ] = None,
     speech_hours: Annotated[float | None, typer.Option(help="Speech for the audio encoder.")] = None,
-    audio_minutes: Annotated[float | None, typer.Option(help="Training time of the audio encoder.")] = None,
+    audio_steps: Annotated[int | None, typer.Option(help="Steps of the audio encoder.")] = None,
     jobs: Annotated[int | None, typer.Option(help="Processes that draw.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything.")] = None,
     device: Annotated[Device, typer.Option(help="Where the networks learn.")] = "auto",

@@ -1,6 +1,6 @@
 """Train the compact audio encoder on speech that we synthesise: no recordings, exact labels.
 
-``python -m keysync.train.audio OUT --minutes 20 --hours 2.5`` leaves in OUT ``audio.safetensors`` (the
+``python -m keysync.train.audio OUT --steps 2600 --hours 2.5`` leaves in OUT ``audio.safetensors`` (the
 weights, renewed at every evaluation), ``log.csv``, ``result.json``, and ``speech.npz`` and
 ``checkpoint.pt``, from which an interrupted run goes on.
 """
@@ -28,6 +28,8 @@ from torch.nn import functional as F
 from keysync.audio.compact import TOKEN_HOP, CompactAudioConfig, CompactAudioEncoder
 from keysync.audio.mel import log_mel
 from keysync.diffusion.half import trains_faster_on
+from keysync.models import pick_device
+from keysync.parallel import in_order
 from keysync.synthetic import festival
 from keysync.synthetic.articulate import articulate
 from keysync.synthetic.channel import CODECS, coded, music, narrow, over
@@ -39,7 +41,7 @@ from keysync.train.run import Checkpoint
 
 _BATCH, _CROP_TOKENS = 32, 100  # 32 pieces of 2 s
 _LEARNING_RATE, _WARM_UP_STEPS = 1e-3, 50
-_EVALUATE_EVERY_MINUTES = 2.5
+_EVALUATE_EVERY = 300  # steps
 _TEST_UTTERANCES = 20  # for each test voice
 _PLAYBACK = (0.88, 1.14)  # over the pace at which it was said
 # Of the training speech: flite's recorded voices, Festival's English ones, its other ones, espeak's.
@@ -51,20 +53,20 @@ _LEAST_DEVIATION = 0.25  # of a token's number
 
 
 def train_audio(
-    out: Path, *, minutes: float, hours_of_speech: float, seed: int, threads: int = 1, jobs: int = 1
+    out: Path, *, steps: int, hours_of_speech: float, seed: int, jobs: int = 1, device: str = "auto"
 ) -> None:
     """Make the speech, train, evaluate on voices never trained on, write everything to ``out``.
 
     Args:
-        minutes: of training in all, evaluations included; the learning rate falls to its end by then.
+        steps: of training; the learning rate falls to its end by then.
         hours_of_speech: for training; the test voices' comes on top.
-        threads: for the network.
         jobs: processes that make speech.
+        device: where the network learns; its running average is on the CPU.
     Raises:
         MissingProgram: flite or espeak-ng is not installed.
     """
     out.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(threads)
+    where = pick_device(device)
     torch.manual_seed(seed)
     speech = _speech(out / "speech.npz", hours_of_speech, seed, jobs)
     train = [item for item in speech if item.voice not in TEST_VOICES]
@@ -74,6 +76,7 @@ def train_audio(
 
     network = CompactAudioEncoder(CompactAudioConfig(phones=len(PHONES), curves=len(CURVES)))
     average = deepcopy(network).requires_grad_(False)
+    network.to(where)
     matrices = [weight for weight in network.parameters() if weight.ndim > 1]
     vectors = [weight for weight in network.parameters() if weight.ndim <= 1]
     optimiser = torch.optim.AdamW(
@@ -87,23 +90,23 @@ def train_audio(
         print(f"going on from step {step}", flush=True)
 
     started_s = time.monotonic() - spent_s
-    evaluate_at_s = spent_s + 60 * min(_EVALUATE_EVERY_MINUTES, minutes)
-    while spent_s < 60 * minutes:
-        _set_learning_rate(optimiser, step, spent_s / (60 * minutes))
-        loss = _step(network, optimiser, train, [seed, step])
+    for batch in in_order(
+        lambda step: _batch(train, np.random.default_rng([seed, step])), range(step, steps)
+    ):
+        _set_learning_rate(optimiser, step, step / steps)
+        torch.manual_seed(seed * 1_000_003 + step)  # the augmentation's draws
+        loss = _step(network, optimiser, batch, where)
         step += 1
         _follow(average, network, step)
         mean_loss = loss if math.isnan(mean_loss) else 0.98 * mean_loss + 0.02 * loss
-        spent_s = time.monotonic() - started_s
-        if spent_s >= min(evaluate_at_s, 60 * minutes):
+        if step % _EVALUATE_EVERY == 0 or step == steps:
             standardise(average, train)
             scores = evaluate(average, test)
+            spent_s = time.monotonic() - started_s
             _report(out, spent_s / 60, step, mean_loss, scores)
             save_file(average.state_dict(), out / "audio.safetensors.part")
             (out / "audio.safetensors.part").replace(out / "audio.safetensors")
-            spent_s = time.monotonic() - started_s
             checkpoint.save(step, spent_s=spent_s, mean_loss=mean_loss)
-            evaluate_at_s += 60 * _EVALUATE_EVERY_MINUTES
     write_conditions(average, test, out / "conditions.csv")
 
 
@@ -199,14 +202,15 @@ def _is_foreign(voice: str) -> bool:
     return voice in festival.VOICES and festival.language(voice) != "english"
 
 
+_Batch = tuple[Float[Tensor, "b n"], Int[Tensor, "b t"], Float[Tensor, "b t 7"]]
+
+
 def _step(
-    network: CompactAudioEncoder, optimiser: torch.optim.Optimizer, train: list[Spoken], seed: list[int]
+    network: CompactAudioEncoder, optimiser: torch.optim.Optimizer, batch: _Batch, device: torch.device
 ) -> float:
-    rng = np.random.default_rng(seed)
-    torch.manual_seed(int(rng.integers(2**31)))  # the augmentation's draws
-    samples, phones, curves = _batch(train, rng)
-    mel = augment_mel(log_mel(augment_sound(samples)))
-    with torch.autocast("cpu", torch.bfloat16, enabled=trains_faster_on(torch.device("cpu"))):
+    mel = augment_mel(log_mel(augment_sound(batch[0]))).to(device)
+    phones, curves = (labels.to(device) for labels in batch[1:])
+    with torch.autocast(device.type, torch.bfloat16, enabled=trains_faster_on(device)):
         hidden = network.hidden(mel)
         named, drawn = network.phones(hidden).float(), network.curves(hidden).float()
     naming = F.cross_entropy(
@@ -222,9 +226,7 @@ def _step(
     return float(loss.detach())
 
 
-def _batch(
-    spoken: list[Spoken], rng: np.random.Generator
-) -> tuple[Float[Tensor, "b n"], Int[Tensor, "b t"], Float[Tensor, "b t 7"]]:
+def _batch(spoken: list[Spoken], rng: np.random.Generator) -> _Batch:
     samples = torch.zeros(_BATCH, _CROP_TOKENS * TOKEN_HOP)
     phones = torch.full((_BATCH, _CROP_TOKENS), _NO_LABEL)
     curves = torch.zeros(_BATCH, _CROP_TOKENS, len(CURVES))
@@ -331,7 +333,7 @@ def _follow(average: CompactAudioEncoder, network: CompactAudioEncoder, step: in
     """Move the running average of the weights, slowly once there is something to average."""
     keep = min(0.998, step / (step + 15))
     for mean, weight in zip(average.parameters(), network.parameters(), strict=True):
-        mean.lerp_(weight, 1 - keep)
+        mean.lerp_(weight.to(mean), 1 - keep)
 
 
 def _report(out: Path, minutes: float, step: int, loss: float, scores: dict[str, dict[str, float]]) -> None:
@@ -354,20 +356,16 @@ def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(prog="python -m keysync.train.audio", description=__doc__)
     parser.add_argument("out", type=Path, help="folder for weights, logs and speech")
-    parser.add_argument("--minutes", type=float, default=20.0, help="of training")
+    parser.add_argument("--steps", type=int, default=2600, help="of training")
     parser.add_argument("--hours", type=float, default=2.5, help="of speech")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1, help="for the network")
     parser.add_argument("--jobs", type=int, default=1, help="processes that make speech")
+    parser.add_argument("--device", default="auto", help="where the network learns: cpu, cuda or mps")
     args = parser.parse_args()
     train_audio(
-        args.out,
-        minutes=args.minutes,
-        hours_of_speech=args.hours,
-        seed=args.seed,
-        threads=args.threads,
-        jobs=args.jobs,
-    )
+        args.out, steps=args.steps, hours_of_speech=args.hours, seed=args.seed, jobs=args.jobs,
+        device=args.device,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

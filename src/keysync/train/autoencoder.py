@@ -19,6 +19,7 @@ from keysync.diffusion.autoencoder import Surroundings
 from keysync.diffusion.compact_autoencoder import CompactAutoencoder, lay_over
 from keysync.diffusion.compact_unet import CompactUNet
 from keysync.diffusion.condition import Condition
+from keysync.parallel import in_order
 from keysync.train.dataset import Batch, Batches, PreparedClip, recolour
 from keysync.train.loop import AUDIO_GUIDANCE, paint
 from keysync.train.run import Checkpoint
@@ -175,10 +176,13 @@ def train_decoder(
         columns += [] if painter is None else [f"painted_{name}" for name in columns]
         curve.write_text(",".join(["step", "seconds", *columns]) + "\n")
         note(*(psnr(average, held_out, linear=painter is None, painter=by) for by in painters))
-    while step < steps:
+
+    def draw(step: int) -> tuple[Batch, np.random.Generator]:
         rng = np.random.default_rng([seed, step])
+        return Batches(clips, autoencoder, rng).draw(batch, 1, windows=False), rng
+
+    for seen, rng in in_order(draw, range(step, steps)):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        seen = Batches(clips, autoencoder, rng).draw(batch, 1, windows=False)
         share = step / steps
         fall = 1.0 if share < 0.3 else 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (share - 0.3) / 0.7))
         for group in optimiser.param_groups:

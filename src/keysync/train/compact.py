@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Event
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -46,7 +48,7 @@ SAMPLING = {
 
 # Seconds of one core (AMD EPYC with AVX-512, of 2026): a person, a frame of 384 pixels, a clip's crops, an
 # hour of speech, a step of each network, the judge of lips.
-_PERSON_S, _FRAME_S, _PREPARE_S, _SPEECH_S = 2.0, 0.08, 0.5, 190.0
+_PERSON_S, _FRAME_S, _PREPARE_S, _SPEECH_S, _AUDIO_STEP_S = 2.0, 0.08, 0.5, 190.0, 0.46
 _DECODER_STEP_S, _KEYFRAME_STEP_S, _INTERPOLATION_STEP_S, _JUDGE_S = 0.35, 0.2, 0.35, 60.0
 _REFINE_STEP_S = 0.35
 
@@ -59,19 +61,25 @@ class Plan:
     clips: int = 600
     seconds: float = 2.8  # of every clip
     speech_hours: float = 10.0
-    audio_minutes: float = 60.0
+    audio_steps: int = 8000
     decoder_steps: int = 3000
     keyframe_steps: int = 26000
     interpolation_steps: int = 8000
     refine_steps: int = 3600
     jobs: int = 2
 
+    @property
+    def drawing(self) -> int:
+        """Processes that draw; one core is left to the audio encoder, which learns meanwhile."""
+        return max(self.jobs - 1, 1)
+
     def hours(self) -> dict[str, float]:
-        """About how long each part takes; the networks learn on one core, drawing uses ``jobs``."""
+        """About how long each part takes, the networks learning on one core."""
         frames = self.seconds * 25
+        drawing_s = self.clips * (_PERSON_S + frames * _FRAME_S) / self.drawing
+        hearing_s = self.speech_hours * _SPEECH_S / self.jobs + self.audio_steps * _AUDIO_STEP_S
         return {
-            "draw": self.clips * (_PERSON_S + frames * _FRAME_S) / self.jobs / 3600,
-            "audio encoder": self.speech_hours * _SPEECH_S / self.jobs / 3600 + self.audio_minutes / 60,
+            "draw and audio encoder": max(drawing_s, hearing_s) / 3600,
             "prepare": self.clips * _PREPARE_S / 3600,
             "autoencoder": self.decoder_steps * _DECODER_STEP_S / 3600,
             "keyframes": (self.keyframe_steps * _KEYFRAME_STEP_S + _JUDGE_S) / 3600,
@@ -84,14 +92,13 @@ def train_compact(out: Path, plan: Plan, say: Callable[[str], None] = log.info, 
     """Make the compact model under ``out``; a part that is finished is not made again.
 
     Args:
-        device: where the autoencoder and the two stages learn; the audio encoder does on the CPU.
+        device: where the networks learn.
     Returns:
         the model folder, ``out / "model"``.
     Raises:
         ConfigError: ``out`` holds another plan's work; no such device.
         MissingProgram: a synthesiser is not installed.
     """
-    from keysync.synthetic.make import hard_faces, make_clips, plan_clips
     from keysync.train.audio import train_audio
 
     where = pick_device(device)
@@ -100,18 +107,20 @@ def train_compact(out: Path, plan: Plan, say: Callable[[str], None] = log.info, 
     told = ", ".join(f"{part} {part_hours:.1f}" for part, part_hours in hours.items())
     say(f"about {sum(hours.values()):.1f} h with {plan.jobs} cores: {told}")
     say(f"1/7 draw {plan.clips} clips of {plan.seconds} s")
-    plans = hard_faces(plan_clips(3 * plan.clips, plan.seed, split="train", seconds=plan.seconds), plan.clips)
-    for count, _ in enumerate(make_clips(plans, out / "clips", plan.jobs), start=1):
-        if count % 20 == 0:
-            say(f"    {count} of {plan.clips}")
-
-    say(f"2/7 audio encoder: {plan.speech_hours} h of speech, {plan.audio_minutes} min")
-    if not (out / "audio" / "done").exists():
-        train_audio(
-            out / "audio", minutes=plan.audio_minutes, hours_of_speech=plan.speech_hours, seed=plan.seed,
-            jobs=plan.jobs,
-        )  # fmt: skip
-        (out / "audio" / "done").touch()
+    stop = Event()
+    with ThreadPoolExecutor(1) as beside:
+        drawing = beside.submit(_draw, out / "clips", plan, say, stop)
+        try:
+            say(f"2/7 audio encoder meanwhile: {plan.speech_hours} h of speech, {plan.audio_steps} steps")
+            if not (out / "audio" / "done").exists():
+                train_audio(
+                    out / "audio", steps=plan.audio_steps, hours_of_speech=plan.speech_hours, seed=plan.seed,
+                    jobs=plan.jobs, device=device,
+                )  # fmt: skip
+                (out / "audio" / "done").touch()
+            drawing.result()
+        finally:
+            stop.set()
 
     say("3/7 find, align and crop the faces")
     prepare(out)
@@ -124,6 +133,18 @@ def train_compact(out: Path, plan: Plan, say: Callable[[str], None] = log.info, 
     say(f"7/7 the decoder again, on what keyframes paint: {plan.refine_steps} steps")
     refine_decoder(out, plan, where)
     return pack(out)
+
+
+def _draw(folder: Path, plan: Plan, say: Callable[[str], None], stop: Event) -> None:
+    """Until all clips are there, or until ``stop``."""
+    from keysync.synthetic.make import hard_faces, make_clips, plan_clips
+
+    plans = hard_faces(plan_clips(3 * plan.clips, plan.seed, split="train", seconds=plan.seconds), plan.clips)
+    for count, _ in enumerate(make_clips(plans, folder, plan.drawing), start=1):
+        if count % 20 == 0:
+            say(f"    {count} of {plan.clips}")
+        if stop.is_set():
+            return
 
 
 def _audio(out: Path) -> CompactAudioEncoder:

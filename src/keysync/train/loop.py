@@ -23,6 +23,7 @@ from keysync.diffusion.guidance import SplitGuidance
 from keysync.diffusion.half import trains_faster_on
 from keysync.diffusion.schedule import power_sigmas
 from keysync.errors import ConfigError
+from keysync.parallel import in_order
 from keysync.train.dataset import Batch, Batches, PreparedClip
 from keysync.train.judge import Judge
 from keysync.train.run import Checkpoint
@@ -144,19 +145,24 @@ def train_stage(
     running = torch.zeros(3, device=device)
     windows = config.stage == "interpolation"
     last_step = min(config.steps, stop or config.steps)
-    while step < last_step:
+
+    def draw(step: int) -> tuple[Batch, int]:
+        """A step's batch, and which of its frames is decoded."""
         rng = np.random.default_rng([config.seed, step])
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
         single = not windows and step < config.single_share * config.steps
         frames = 1 if single else config.window
         segments = max(1, config.frames_per_step // frames)
         batch = Batches(clips, autoencoder, rng).draw(segments, frames, windows=windows)
+        return batch, int(rng.integers(frames))
+
+    for batch, shown in in_order(draw, range(step, last_step)):
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+        segments, frames = batch.target.shape[:2]
         if keyframes is not None:
             batch = _with_generated_ends(batch, keyframes, generator, config)
         batch = _perturbed(batch, generator, config)
         sigma = _sigmas(segments, generator, config).to(device)
         noise = _normal(batch.target, generator)
-        shown = int(rng.integers(frames))
         with torch.autocast(device.type, torch.bfloat16, enabled=trains_faster_on(device)):
             losses = stage_loss(denoiser, batch, sigma, noise, autoencoder, config, shown, judge)
         for group in optimiser.param_groups:
