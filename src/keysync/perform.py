@@ -13,12 +13,13 @@ from itertools import islice
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
 from keysync import memory
 from keysync.cast import Part, Run
 from keysync.clip import Frame
+from keysync.composite.blend import lip_colour
 from keysync.config import SyncConfig
 from keysync.diffusion.autoencoder import to_image
 from keysync.face.crop import crop
@@ -45,6 +46,7 @@ class Painted:
     place: int
     latent: Latent
     portrait: Image  # crop of the frame that shows best who this is
+    lips: Float32[np.ndarray, " 2"]  # their colour there, see ``lip_colour``
 
 
 def perform(
@@ -70,10 +72,11 @@ def perform(
         face = run.portrait(open_mouth=models.layout.open_portrait)
         frame = next(islice(ahead, run.first + face - fetched, None))
         fetched = run.first + face + 1
-        portrait = to_image(_crop(frame, run, face, models), models.device)
+        picture = _crop(frame, run, face, models)
+        portrait, lips = to_image(picture, models.device), lip_colour(picture, run.points(face))
         acted = _act(frames, run, (face, portrait), part, ears, models, config, report, job)
         for place, latent in enumerate(acted):
-            yield Painted(run, place, latent, portrait)
+            yield Painted(run, place, latent, portrait, lips)
         number = run.last + 1
     for _ in range(len(part.hears) - number):
         yield None

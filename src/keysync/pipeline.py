@@ -22,7 +22,7 @@ import torch
 from keysync import memory
 from keysync.cast import Part, cast, rearranged, speakers
 from keysync.clip import Frame
-from keysync.composite.blend import bounds, keep_texture, match_colour, paste_mask
+from keysync.composite.blend import bounds, keep_texture, match_colour, match_lips, paste_mask
 from keysync.composite.paste import paste, trim
 from keysync.config import SyncConfig
 from keysync.diffusion.autoencoder import Surroundings, to_image
@@ -198,6 +198,7 @@ def _show(frame: Frame, painted: Painted, models: Models, report: Report) -> tup
         face[shown] = cv2.copyTo(paint, cells[shown], face[shown])
     with report.clock("paste"):
         face = match_colour(face, original, alpha, points)
+        face = match_lips(face, painted.lips, points)
         face = keep_texture(face, original, alpha, points)
         patch = cv2.merge([face[shown], alpha[shown] * run.strength[place]])
         shape, corner = (frame.picture.height, frame.picture.width), (shown[1].start, shown[0].start)

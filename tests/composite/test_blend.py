@@ -1,6 +1,7 @@
+import cv2
 import numpy as np
 
-from keysync.composite.blend import keep_texture, match_colour, paste_mask
+from keysync.composite.blend import keep_texture, lip_colour, match_colour, match_lips, paste_mask
 
 
 def _face(side: int = 256) -> np.ndarray:
@@ -91,3 +92,59 @@ def test_a_new_lip_over_old_skin_keeps_its_edge() -> None:
     textured = keep_texture(painted, original, alpha, _face())
     middle = np.s_[205:210, 110:146]
     assert np.abs(textured[middle] - painted[middle]).max() < 1
+
+
+SKIN, LIPS, TEETH = (200, 140, 120), (180, 85, 95), (215, 215, 205)
+
+
+def _mouth() -> np.ndarray:
+    """Landmarks of an open mouth."""
+    points = _face()
+    for first, count, wide, high in ((48, 12, 40, 26), (60, 8, 28, 12)):
+        angle = np.linspace(np.pi, -np.pi, count, endpoint=False)
+        points[first : first + count, 0] = 128 + wide * np.cos(angle)
+        points[first : first + count, 1] = 170 - high * np.sin(angle)
+    return points
+
+
+def _drawn(points: np.ndarray, lips: tuple[int, int, int]) -> np.ndarray:
+    picture = np.full((256, 256, 3), SKIN, np.uint8)
+    cv2.fillPoly(picture, [np.round(points[48:60]).astype(np.int32)], lips)
+    cv2.fillPoly(picture, [np.round(points[60:68]).astype(np.int32)], TEETH)
+    return picture
+
+
+def _luma(picture: np.ndarray) -> np.ndarray:
+    return picture @ np.array([0.299, 0.587, 0.114])
+
+
+def test_the_colour_of_lips_is_measured_from_skin_and_without_teeth() -> None:
+    found = lip_colour(_drawn(_mouth(), LIPS), _mouth())
+    apart = [np.subtract(rgb, _luma(np.array(rgb, float)))[[0, 2]] for rgb in (LIPS, SKIN)]  # R - Y and B - Y
+    assert np.allclose(found, apart[0] - apart[1], atol=0.5)
+
+
+def test_painted_lips_get_the_persons_colour_and_keep_their_light() -> None:
+    points = _mouth()
+    painted = _drawn(points, (200, 100, 60)).astype(np.float32)  # orange
+    matched = match_lips(painted, lip_colour(_drawn(points, LIPS), points), points)
+    lip, tooth = (191, 128), (170, 128)
+    apart = np.subtract(LIPS, _luma(np.array(LIPS, float)))
+    assert np.allclose(matched[lip] - _luma(matched[lip]), apart, atol=2)
+    assert np.allclose(_luma(matched), _luma(painted), atol=0.01)
+    assert np.array_equal(matched[tooth], painted[tooth])
+    assert np.array_equal(matched[:130], painted[:130])
+    assert np.array_equal(matched[220:], painted[220:])
+
+
+def test_lips_like_skin_are_left_as_painted() -> None:
+    points = _mouth()
+    painted = _drawn(points, (200, 100, 60)).astype(np.float32)
+    pale = lip_colour(_drawn(points, (190, 132, 126)), points)
+    assert np.array_equal(match_lips(painted, pale, points), painted)
+
+
+def test_without_painted_lips_nothing_changes() -> None:
+    points = _mouth()
+    painted = np.full((256, 256, 3), SKIN, np.float32)
+    assert np.array_equal(match_lips(painted, np.array([30, -10], np.float32), points), painted)

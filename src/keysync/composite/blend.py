@@ -14,14 +14,19 @@ _FEATHER = 0.08  # width of the soft edge
 _NOSE_MARGIN, _NOSE_FEATHER = 0.01, 0.04  # around the nose; width of the soft edge between it and the lip
 _COLOUR_REACH = 0.06  # how far a colour difference reaches
 _AROUND_LIPS = 0.06  # skin that near to the lips moves with them
+_INNER_EDGE = 0.012  # teeth and shadow may reach that far over the inner lips' line
+_SKIN = 2.0  # and skin up to that many times as far is what lips are compared with
+_RED = (5.0, 13.0)  # levels; lips less redder than skin than the first have no colour that tells them apart
 _GRAIN = 0.006  # texture is what is finer than about this
 
 _JAW = list(range(3, 14))  # iBUG: the jaw line from cheek to cheek, without the parts beside the ears
 _LIPS = list(range(48, 60))
+_INNER_LIPS = list(range(60, 68))
 _NOSE_TIP = 30  # above it speech moves nothing that anyone sees
 _NOSE = list(range(30, 36))  # tip and base
 _WINGS = 1.4  # the nose is that much wider than its base's points are apart
 _SHRINK = 4
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of R, G and B (ITU-R BT.601)
 _STRONGEST = 40.0  # levels; what differs more from its surroundings than that is an edge, not texture
 _OTHER = 30.0  # levels; where original and paint differ by that much, one of them shows something else
 _STRANGE = 40.0  # levels; a larger difference in the soft edge is another thing (hair, an ear), not a cast
@@ -139,6 +144,68 @@ def keep_texture(
     textured = painted.copy()
     textured[box] += fine * share[..., None]
     return textured
+
+
+def lip_colour(
+    picture: UInt8[np.ndarray, "h w 3"], landmarks: Float32[np.ndarray, "68 2"]
+) -> Float32[np.ndarray, " 2"]:
+    """How much redder and bluer than the skin around them lips are: R - Y and B - Y, levels.
+
+    Args:
+        picture: a crop.
+        landmarks: iBUG points in its pixels.
+    """
+    side = picture.shape[0]
+    away = _from_lips(landmarks, side, (slice(None), slice(None)))
+    apart = _chroma(picture.astype(np.float32))
+    apart -= np.median(apart[(away > 1) & (away < _SKIN)], axis=0)
+    lips = (away == 0).astype(np.uint8)
+    inner = np.round(landmarks[_INNER_LIPS]).astype(np.int32)
+    cv2.polylines(lips, [inner], True, 0, thickness=max(round(_INNER_EDGE * side), 1))
+    cv2.fillPoly(lips, [inner], 0)
+    return np.asarray(np.median(apart[lips > 0], axis=0) if lips.any() else np.zeros(2), np.float32)
+
+
+def match_lips(
+    painted: Float32[np.ndarray, "h w 3"],
+    colour: Float32[np.ndarray, " 2"],
+    landmarks: Float32[np.ndarray, "68 2"],
+) -> Float32[np.ndarray, "h w 3"]:
+    """Give painted lips the colour of this person's; how light they are stays, and so do teeth and skin.
+
+    A network that learned lips from other people paints theirs. Where the painted lips are tells their
+    redness.
+
+    Args:
+        painted: a crop.
+        colour: of this person's lips, see ``lip_colour``.
+        landmarks: iBUG points of the frame that it is painted into, crop pixels.
+    """
+    # Teeth and stubble may be bluer than skin as well, but not redder.
+    certain = np.clip((colour[0] - _RED[0]) / (_RED[1] - _RED[0]), 0, 1)
+    if not certain:
+        return painted
+    side = painted.shape[0]
+    away = _from_lips(landmarks, side, (slice(None), slice(None)))
+    box = bounds(away < _SKIN)
+    away = away[box]
+    apart = _chroma(painted[box])
+    apart -= np.median(apart[away > 1], axis=0)
+    redder = apart[..., 0]
+    share = np.clip(1.5 * redder / colour[0] - 0.5, 0, 1) * np.clip(2 - 2 * away, 0, 1)  # not the chin
+    if share.sum() < 1:  # no lips in sight
+        return painted
+    # As much colour as this person's lips have on average, more or less of it here and there as painted.
+    wanted = (redder / ((redder * share).sum() / share.sum()))[..., None] * colour
+    red, blue = cv2.split(((wanted - apart) * (certain * share)[..., None]).astype(np.float32))
+    matched = painted.copy()
+    matched[box] += cv2.merge([red, -(_LUMA[0] * red + _LUMA[2] * blue) / _LUMA[1], blue])
+    return matched
+
+
+def _chroma(picture: Float32[np.ndarray, "y x 3"]) -> Float32[np.ndarray, "y x 2"]:
+    """R - Y and B - Y."""
+    return np.asarray(picture[..., [0, 2]] - (picture @ _LUMA)[..., None])
 
 
 def _from_lips(
