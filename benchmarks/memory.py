@@ -2,8 +2,8 @@
 
     python benchmarks/memory.py [SECONDS ...] [--height 720]
 
-Defaults 10, 60 and 600 seconds (about half an hour on one core). Each length runs in a process of its own,
-with one thread for the networks; CPU time, which compares on a busy machine too.
+Defaults 10, 60 and 600 seconds (about an hour on two cores). Each length runs in a process of its own,
+with two threads for the networks; CPU time, which compares on a busy machine too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _RUN = """
 import resource, sys, time
 import torch
 from keysync import load_models, sync_file
-torch.set_num_threads(1)
+torch.set_num_threads(2)
 models = load_models("compact", "cpu")
 begin = time.process_time()
 report = sync_file(sys.argv[1], sys.argv[1], sys.argv[2], models=models)

@@ -26,8 +26,8 @@ from keysync.train.run import Checkpoint
 
 _PAINTED, _GUIDANCES = 0.7, (1.0, 2.0)  # share of the latents that are painted, and how
 _DETAIL = 3.0  # weight of the local strength of detail
-_CAST, _TINT = 0.15, 0.35  # how far painted light and painted colour are led astray, of -1..1
-_CAST_CELLS = 8  # in so many places a side
+_CAST = 0.15  # how far painted colours are led astray, of -1..1
+_CAST_CELLS = 6  # in so many places a side
 
 
 def fit_components(autoencoder: CompactAutoencoder, clips: list[PreparedClip], seed: int) -> None:
@@ -240,8 +240,7 @@ def _discoloured(
     """Other colours here and there, as strangers are painted: what is right, the reference must tell."""
     config = autoencoder.config
     cast = torch.randn(len(latents), 3, _CAST_CELLS, _CAST_CELLS, generator=generator)
-    cast = _CAST * cast + (_TINT - _CAST) * (cast - cast.mean(dim=1, keepdim=True))
-    cast *= torch.rand(len(latents), 1, 1, 1, generator=generator)
+    cast *= _CAST * torch.rand(len(latents), 1, 1, 1, generator=generator)
     size = [config.patch * cells for cells in latents.shape[-2:]]
     cast = F.interpolate(cast, size=size, mode="bicubic", align_corners=True).to(latents)
     shift = F.conv2d(cast, autoencoder.components, stride=config.patch)

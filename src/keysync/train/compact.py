@@ -78,8 +78,9 @@ class Plan:
         frames = self.seconds * 25
         drawing_s = self.clips * (_PERSON_S + frames * _FRAME_S) / self.drawing
         hearing_s = self.speech_hours * _SPEECH_S / self.jobs + self.audio_steps * _AUDIO_STEP_S
+        at_once = max if self.jobs > 1 else sum
         return {
-            "draw and audio encoder": max(drawing_s, hearing_s) / 3600,
+            "draw and audio encoder": at_once((drawing_s, hearing_s)) / 3600,
             "prepare": self.clips * _PREPARE_S / 3600,
             "autoencoder": self.decoder_steps * _DECODER_STEP_S / 3600,
             "keyframes": (self.keyframe_steps * _KEYFRAME_STEP_S + _JUDGE_S) / 3600,
