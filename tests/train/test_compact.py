@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes.util
 import shutil
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 
 from keysync.errors import ConfigError
 from keysync.models import load_models
+from keysync.synthetic import make
 from keysync.train import audio, compact
 from keysync.train.compact import Plan, train_compact
 from keysync.train.dataset import load_clips
@@ -57,6 +60,25 @@ def test_a_tiny_plan_becomes_a_model_that_loads_and_is_not_made_again(
     assert [clip.stat().st_mtime_ns for clip in clips] == drawn
     with pytest.raises(ConfigError, match="holds another plan"):
         train_compact(tmp_path, Plan(clips=5), said.append)
+
+
+def test_drawing_ends_when_the_audio_encoder_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Path] = []
+
+    def draw(_plans: object, folder: Path, _jobs: int) -> Iterator[Path]:
+        for number in range(1000):
+            drawn.append(folder / str(number))
+            time.sleep(0.01)
+            yield drawn[-1]
+
+    def fail(*_: object, **__: object) -> None:
+        raise ConfigError("no sound")
+
+    monkeypatch.setattr(make, "make_clips", draw)
+    monkeypatch.setattr(audio, "train_audio", fail)
+    with pytest.raises(ConfigError, match="no sound"):
+        train_compact(tmp_path, TINY, lambda _: None)
+    assert len(drawn) < 100
 
 
 def test_the_hours_grow_with_the_work_and_shrink_with_the_cores() -> None:
