@@ -17,6 +17,7 @@ from keysync.clip import Frame
 from keysync.errors import ConfigError
 from keysync.evaluate.lips import best_lag, correlation, opening
 from keysync.face.track import face_tracker, smooth
+from keysync.synthetic import make
 from keysync.synthetic.head import head_model, weight_vector
 from keysync.synthetic.make import (
     ClipPlan,
@@ -123,6 +124,22 @@ def test_every_closure_is_seen_closed_at_any_frame_rate(monkeypatch: pytest.Monk
                 checked += 1
         assert np.abs(gaps[labels.mouth[:, 4] > 0.999]).max(initial=0.0) < 0.06
     assert checked >= 5
+
+
+def test_two_runs_may_draw_the_same_clip(
+    tmp_path: Path, clip: DrawnClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overtaken(_: ClipPlan) -> DrawnClip:
+        monkeypatch.setattr(make, "draw_clip", lambda _: clip)
+        monkeypatch.setattr(make.os, "getpid", lambda: 1)
+        make_clip(PLAN, tmp_path / "00000")  # the other run, which starts later and is done first
+        monkeypatch.setattr(make.os, "getpid", lambda: 2)
+        return clip
+
+    monkeypatch.setattr(make, "draw_clip", overtaken)
+    make_clip(PLAN, tmp_path / "00000")
+    assert [path.name for path in tmp_path.iterdir()] == ["00000"]
+    assert (tmp_path / "00000" / "meta.json").exists()
 
 
 def test_a_folder_holds_video_sound_labels_and_plan_and_is_drawn_once(tmp_path: Path) -> None:

@@ -207,8 +207,8 @@ def make_clip(plan: ClipPlan, folder: Path, crf: int = 18) -> None:
     if folder.exists():
         return
     clip = draw_clip(plan)
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # left by a run that was cut off
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")  # another run may draw the same
+    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     _write_video(partial / "clip.mp4", clip.frames, plan.fps, crf)
     if clip.clean is not None:
@@ -231,7 +231,12 @@ def make_clip(plan: ClipPlan, folder: Path, crf: int = 18) -> None:
         "generator": VERSION,
     }
     (partial / "meta.json").write_text(json.dumps(meta, indent=1))
-    partial.rename(folder)
+    try:
+        partial.rename(folder)
+    except OSError:
+        if not folder.exists():
+            raise
+        shutil.rmtree(partial)  # the other run was first: the same plan, the same clip
 
 
 def plan_clips(

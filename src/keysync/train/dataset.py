@@ -137,7 +137,7 @@ def prepare_folder(
 ) -> Iterator[Path]:
     """Prepare every clip under ``clips`` that is not yet in ``out``; yields each file when it is there."""
     out.mkdir(parents=True, exist_ok=True)
-    for folder in sorted(p for p in clips.iterdir() if (p / "labels.npz").exists()):
+    for folder in sorted(p for p in clips.glob("[!.]*") if (p / "labels.npz").exists()):
         target = out / f"{folder.name}.npz"
         if not target.exists():
             try:
