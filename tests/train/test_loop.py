@@ -88,17 +88,15 @@ def test_loss_falls_and_a_broken_run_goes_on_to_the_same_weights(
     def train(folder: Path, stop: int | None = None) -> CompactUNet:
         torch.manual_seed(1)
         network = CompactUNet(NETWORK)
-        return train_stage(
-            network, autoencoder, clips, clips[:1], folder, config, judge, save_every_s=0.0, stop=stop
-        )
+        return train_stage(network, autoencoder, clips, clips[:1], folder, config, judge, stop=stop)
 
     whole = train(tmp_path / "whole")
+    train(tmp_path / "broken", stop=1)
     train(tmp_path / "broken", stop=17)
     resumed = train(tmp_path / "broken")
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
     assert {path.name for path in (tmp_path / "whole").glob("*.png")} == {"curve.png", "strip.png"}
-    losses = [
-        float(line.split(",")[5]) for line in (tmp_path / "whole" / "curve.csv").read_text().split()[1:]
-    ]
+    rows = [line.split(",") for line in (tmp_path / "broken" / "curve.csv").read_text().split()[1:]]
+    losses = [float(row[5]) for row in rows]
     assert losses[-1] < 0.9 * losses[0]
