@@ -158,7 +158,7 @@ def lip_colour(
     side = picture.shape[0]
     away = _from_lips(landmarks, side, (slice(None), slice(None)))
     apart = _chroma(picture.astype(np.float32))
-    apart -= _skin(apart, away)
+    apart -= np.median(apart[(away > 1) & (away < _SKIN)], axis=0)
     lips = (away == 0).astype(np.uint8)
     inner = np.round(landmarks[_INNER_LIPS]).astype(np.int32)
     cv2.polylines(lips, [inner], True, 0, thickness=max(round(_INNER_EDGE * side), 1))
@@ -182,22 +182,22 @@ def match_lips(
         landmarks: iBUG points of the frame that it is painted into, crop pixels.
     """
     # Teeth and stubble may be bluer than skin as well, but not redder.
-    certain = float(np.clip((colour[0] - _RED[0]) / (_RED[1] - _RED[0]), 0, 1))
+    certain = np.clip((colour[0] - _RED[0]) / (_RED[1] - _RED[0]), 0, 1)
     if not certain:
         return painted
     side = painted.shape[0]
-    box = _around(landmarks[_LIPS], round(_SKIN * _AROUND_LIPS * side), side)
-    away = _from_lips(landmarks, side, box)
+    away = _from_lips(landmarks, side, (slice(None), slice(None)))
+    box = bounds(away < _SKIN)
+    away = away[box]
     apart = _chroma(painted[box])
-    apart -= _skin(apart, away)
+    apart -= np.median(apart[away > 1], axis=0)
     redder = apart[..., 0]
     share = np.clip(1.5 * redder / colour[0] - 0.5, 0, 1) * np.clip(2 - 2 * away, 0, 1)  # not the chin
     if share.sum() < 1:  # no lips in sight
         return painted
     # As much colour as this person's lips have on average, more or less of it here and there as painted.
-    level = redder / ((redder * share).sum() / share.sum())
-    share *= certain
-    red, blue = (share * (level * wanted - own) for wanted, own in zip(colour, cv2.split(apart), strict=True))
+    wanted = (redder / ((redder * share).sum() / share.sum()))[..., None] * colour
+    red, blue = cv2.split(((wanted - apart) * (certain * share)[..., None]).astype(np.float32))
     matched = painted.copy()
     matched[box] += cv2.merge([red, -(_LUMA[0] * red + _LUMA[2] * blue) / _LUMA[1], blue])
     return matched
@@ -205,23 +205,7 @@ def match_lips(
 
 def _chroma(picture: Float32[np.ndarray, "y x 3"]) -> Float32[np.ndarray, "y x 2"]:
     """R - Y and B - Y."""
-    return np.asarray(cv2.transform(picture, np.eye(3, dtype=np.float32)[[0, 2]] - _LUMA))
-
-
-def _skin(
-    chroma: Float32[np.ndarray, "y x 2"], away: Float32[np.ndarray, "y x"]
-) -> Float32[np.ndarray, " 2"]:
-    """The usual chroma around the lips, from every third row and column: it is smooth."""
-    some = np.s_[::3, ::3]
-    ring = (away[some] > 1) & (away[some] < _SKIN)
-    return np.asarray(np.median(chroma[some][ring], axis=0))
-
-
-def _around(points: Float32[np.ndarray, "n 2"], margin: int, side: int) -> tuple[slice, slice]:
-    """Rows and columns of a crop of ``side`` that hold the points and ``margin`` pixels on every side."""
-    low, high = (points.min(axis=0) - margin).astype(int), (points.max(axis=0) + margin).astype(int) + 1
-    x, y = (slice(max(int(a), 0), min(int(b), side)) for a, b in zip(low, high, strict=True))
-    return y, x
+    return np.asarray(picture[..., [0, 2]] - (picture @ _LUMA)[..., None])
 
 
 def _from_lips(
