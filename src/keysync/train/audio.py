@@ -208,8 +208,9 @@ _Batch = tuple[Float[Tensor, "b n"], Int[Tensor, "b t"], Float[Tensor, "b t 7"]]
 def _step(
     network: CompactAudioEncoder, optimiser: torch.optim.Optimizer, batch: _Batch, device: torch.device
 ) -> float:
-    mel = augment_mel(log_mel(augment_sound(batch[0]))).to(device)
-    phones, curves = (labels.to(device) for labels in batch[1:])
+    samples, phones, curves = batch
+    mel = augment_mel(log_mel(augment_sound(samples))).to(device)
+    phones, curves = phones.to(device), curves.to(device)
     with torch.autocast(device.type, torch.bfloat16, enabled=trains_faster_on(device)):
         hidden = network.hidden(mel)
         named, drawn = network.phones(hidden).float(), network.curves(hidden).float()

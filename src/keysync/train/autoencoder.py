@@ -22,7 +22,7 @@ from keysync.diffusion.condition import Condition
 from keysync.parallel import in_order
 from keysync.train.dataset import Batch, Batches, PreparedClip, recolour
 from keysync.train.loop import AUDIO_GUIDANCE, paint
-from keysync.train.run import Checkpoint
+from keysync.train.run import SAVE_EVERY_S, Checkpoint
 
 _PAINTED, _GUIDANCES = 0.7, (1.0, 2.0)  # share of the latents that are painted, and how
 _DETAIL = 3.0  # weight of the local strength of detail
@@ -141,7 +141,6 @@ def train_decoder(
     side: int = 128,
     rate: float = 1e-3,
     noise: float = 0.4,
-    evaluate_every_s: float = 120,
 ) -> CompactAutoencoder:
     """Train the decoder on cuts around the mouth; returns the running average.
 
@@ -215,7 +214,7 @@ def train_decoder(
         keep = min(0.995, step / (step + 10))
         with torch.no_grad():
             torch._foreach_lerp_(list(average.parameters()), list(autoencoder.parameters()), 1 - keep)
-        if time.monotonic() - last > evaluate_every_s or step == steps:
+        if time.monotonic() - last > SAVE_EVERY_S or step == steps:
             checkpoint.save(step)
             note(*(psnr(average, held_out, painter=by) for by in painters))
             last = time.monotonic()

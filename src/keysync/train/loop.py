@@ -26,7 +26,7 @@ from keysync.errors import ConfigError
 from keysync.parallel import in_order
 from keysync.train.dataset import Batch, Batches, PreparedClip
 from keysync.train.judge import Judge
-from keysync.train.run import Checkpoint
+from keysync.train.run import SAVE_EVERY_S, Checkpoint
 from keysync.train.show import plot_curve, write_strip
 
 PURE_SIGMA = 20.0  # where sampling starts: nothing of the picture is left
@@ -117,7 +117,6 @@ def train_stage(
     judge: Judge,
     *,
     keyframes: CompactUNet | None = None,
-    save_every_s: float = 120,
     stop: int | None = None,
 ) -> CompactUNet:
     """Train ``network`` and return its running average; resumes from ``out`` if a checkpoint is there.
@@ -176,7 +175,7 @@ def train_stage(
         with torch.no_grad():
             torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - keep)
         running = running.lerp(losses.detach(), max(0.02, 1 / step))
-        if time.monotonic() - last_save > save_every_s or step == last_step:
+        if time.monotonic() - last_save > SAVE_EVERY_S or step == last_step:
             unseen = _held_out_loss(averaged, autoencoder, held_out, config, judge)
             checkpoint.save(step)
             with curve.open("a", newline="") as file:

@@ -12,6 +12,8 @@ from torch import nn
 
 from keysync.errors import ConfigError
 
+SAVE_EVERY_S = 120  # between checkpoints, and rows of a learning curve
+
 
 def keep_plan(out: Path, plan: dict[str, Any]) -> None:
     """Note ``plan`` in ``out/plan.json``, a folder that is made if need be.
