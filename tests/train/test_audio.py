@@ -14,10 +14,12 @@ from safetensors.torch import load_file
 
 from keysync.audio.compact import CompactAudioEncoder
 from keysync.audio.mel import log_mel
+from keysync.synthetic import kokoro
 from keysync.synthetic.utterance import PHONES
 from keysync.train import audio
 from keysync.train.audio import augment_mel, augment_sound, make_spoken, train_audio, travelled
 from keysync.train.hearing import CURVES
+from keysync.train.natural import Said
 
 pytestmark = pytest.mark.skipif(
     shutil.which("flite") is None or ctypes.util.find_library("espeak-ng") is None,
@@ -48,34 +50,46 @@ def test_augmentation_keeps_shapes_and_changes_sound() -> None:
 
 
 def test_an_interrupted_run_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    said_by_flite: Callable[[str, int], Said],
 ) -> None:
     monkeypatch.setattr(audio, "_TEST_UTTERANCES", 1)
     monkeypatch.setattr(audio, "_BATCH", 2)
     monkeypatch.setattr(audio, "_SHARES", (0.5, 0.0, 0.0, 0.5))  # flite and espeak only
     monkeypatch.setattr(audio, "_EVALUATE_EVERY", 2)
+    said = [said_by_flite(voice, seed) for seed, voice in enumerate(("one", "two", *kokoro.TEST_VOICES))]
+    monkeypatch.setattr(audio, "natural_speech", lambda *_: said)
+    plan = {"steps": 4, "hours_of_speech": 0.004, "natural_steps": 4, "natural_hours": 1.0, "seed": 0}
     whole, halves = tmp_path / "whole", tmp_path / "halves"
-    train_audio(whole, steps=4, hours_of_speech=0.004, seed=0)
-    with monkeypatch.context() as patched:
-        patched.setattr(audio, "_set_learning_rate", _interrupt_at(3, audio._set_learning_rate))
-        with pytest.raises(KeyboardInterrupt):
-            train_audio(halves, steps=4, hours_of_speech=0.004, seed=0)
-    train_audio(halves, steps=4, hours_of_speech=0.004, seed=0)
-    assert "going on from step 2" in capsys.readouterr().out
+    train_audio(whole, **plan)
+    follow = audio._set_learning_rate
+    for rate, name in ((audio._LEARNING_RATE, "exact"), (audio._NATURAL_RATES[1], "natural2")):
+        with monkeypatch.context() as patched:
+            patched.setattr(audio, "_set_learning_rate", _interrupt_at(3, rate, follow))
+            with pytest.raises(KeyboardInterrupt):
+                train_audio(halves, **plan)
+        assert f"{name}: going on" not in capsys.readouterr().out
+    train_audio(halves, **plan)
+    assert "natural2: going on from step 2" in capsys.readouterr().out
     once, twice = (load_file(folder / "audio.safetensors") for folder in (whole, halves))
     assert all(torch.equal(once[name], twice[name]) for name in once)
     encoder = CompactAudioEncoder()
     encoder.load_state_dict(twice)
     assert encoder.token_std.std() > 0
-    assert len((halves / "log.csv").read_text().splitlines()) == 3
-    assert (halves / "conditions.csv").read_text().startswith("condition,voice,phones,jaw")
+    for name in ("exact", "natural1", "natural2"):
+        assert len((halves / f"{name}.csv").read_text().splitlines()) == 3
+    conditions = (halves / "conditions.csv").read_text()
+    assert conditions.startswith("condition,voice,phones,jaw")
+    assert all(f"clean,{voice}," in conditions for voice in ("awb", "en-us+f3", *kokoro.TEST_VOICES))
 
 
-def _interrupt_at(step: int, follow: Callable[..., None]) -> Callable[..., None]:
-    def set_rate(optimiser: torch.optim.Optimizer, now: int, share: float) -> None:
-        if now == step:
+def _interrupt_at(step: int, rate: float, follow: Callable[..., None]) -> Callable[..., None]:
+    def set_rate(optimiser: torch.optim.Optimizer, now: int, share: float, peak: float) -> None:
+        if (now, peak) == (step, rate):
             raise KeyboardInterrupt
-        follow(optimiser, now, share)
+        follow(optimiser, now, share, peak)
 
     return set_rate
 

@@ -24,8 +24,8 @@ needs_voices = pytest.mark.skipif(
     reason="flite or espeak-ng is not installed",
 )
 TINY = Plan(
-    clips=4, seconds=0.6, speech_hours=0.003, audio_steps=3, decoder_steps=2, keyframe_steps=3,
-    interpolation_steps=2, refine_steps=2,
+    clips=4, seconds=0.6, speech_hours=0.003, audio_steps=3, natural_steps=0, decoder_steps=2,
+    keyframe_steps=3, interpolation_steps=2, refine_steps=2,
 )  # fmt: skip
 
 

@@ -238,16 +238,14 @@ def models(context: typer.Context) -> None:
     """List model files; 'fetch' gets what is missing."""
     if context.invoked_subcommand is not None:
         return
-    from keysync.checkpoints import cache_folder, installed, installed_sam2
+    from keysync.checkpoints import cache_folder, installed, installed_kokoro, installed_sam2
     from keysync.outline import COMPACT, model_folder
 
     table = Table("file", "MB", "licence", "SHA-256", "where")
-    for row in installed():
-        place = str(row.path) if row.path else "not installed: keysync models fetch"
-        table.add_row(row.name, f"{row.size / 1e6:.1f}", row.licence, row.sha256[:12], place)
-    for row in installed_sam2():
-        place = str(row.path) if row.path else "not installed: keysync models fetch sam2"
-        table.add_row(row.name, f"{row.size / 1e6:.1f}", row.licence, row.sha256[:12], place)
+    for what, rows in {"": installed(), " sam2": installed_sam2(), " kokoro": installed_kokoro()}.items():
+        for row in rows:
+            place = str(row.path) if row.path else f"not installed: keysync models fetch{what}"
+            table.add_row(row.name, f"{row.size / 1e6:.1f}", row.licence, row.sha256[:12], place)
     import json
 
     hashes = json.loads((COMPACT / "model.json").read_text())["sha256"]
@@ -265,14 +263,18 @@ def models(context: typer.Context) -> None:
 @models_app.command()
 def fetch(
     what: Annotated[
-        Literal["faces", "sam2"], typer.Argument(help="sam2: what --occlusion sam2 needs, 156 MB.")
+        Literal["faces", "sam2", "kokoro"],
+        typer.Argument(
+            help="sam2: what --occlusion sam2 needs, 156 MB; kokoro: what train compact needs, 119 MB."
+        ),
     ] = "faces",
 ) -> None:
-    """Get the face and hand models, or SAM 2 (all Apache-2.0), into the cache; verified by hash."""
-    from keysync.checkpoints import fetch_sam2, installed, model_file
+    """Get the face and hand models, SAM 2 or Kokoro (all Apache-2.0) into the cache; verified by hash."""
+    from keysync.checkpoints import fetch_kokoro, fetch_sam2, installed, model_file
 
-    if what == "sam2":
-        console.print(str(fetch_sam2()), soft_wrap=True)
+    if what != "faces":
+        fetch_it = {"sam2": fetch_sam2, "kokoro": fetch_kokoro}[what]
+        console.print(str(fetch_it()), soft_wrap=True)
         return
     for row in installed():
         console.print(str(model_file(row.name)), soft_wrap=True)
@@ -343,6 +345,10 @@ def train_compact_model(
     ] = None,
     speech_hours: Annotated[float | None, typer.Option(help="Speech for the audio encoder.")] = None,
     audio_steps: Annotated[int | None, typer.Option(help="Steps of the audio encoder.")] = None,
+    natural_hours: Annotated[float | None, typer.Option(help="Of Kokoro's speech, for it too.")] = None,
+    natural_steps: Annotated[
+        int | None, typer.Option(help="Its steps on that; 0 leaves it out, and Kokoro is not needed.")
+    ] = None,
     jobs: Annotated[int | None, typer.Option(help="Processes that draw.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything.")] = None,
     device: Annotated[Device, typer.Option(help="Where the networks learn.")] = "auto",

@@ -60,12 +60,19 @@ def read_wav(path: Path) -> tuple[Float32[np.ndarray, " n"], int]:
 
 def resample(utterance: Utterance, playback: float = 1.0) -> Utterance:
     """Bring an utterance to 16 kHz as if it had been played ``playback`` times as fast."""
-    # The ratio is rounded to a small fraction first, and the times follow it: so they stay exact.
-    ratio = Fraction(RATE_HZ / (utterance.rate_hz * playback)).limit_denominator(400)
-    samples = resample_poly(utterance.samples, ratio.numerator, ratio.denominator).astype(np.float32)
-    scale = float(ratio) * utterance.rate_hz / RATE_HZ
+    samples, scale = resample_sound(utterance.samples, utterance.rate_hz, playback)
     starts = [(phone.name, phone.start_s * scale) for phone in utterance.phones]
     return Utterance(samples, RATE_HZ, fill(starts, len(samples) / RATE_HZ))
+
+
+def resample_sound(
+    samples: Float32[np.ndarray, " n"], rate_hz: int, playback: float = 1.0
+) -> tuple[Float32[np.ndarray, " m"], float]:
+    """The same for sound alone; with it, by how much all times in it have grown."""
+    # The ratio is rounded to a small fraction first, and the times follow it: so they stay exact.
+    ratio = Fraction(RATE_HZ / (rate_hz * playback)).limit_denominator(400)
+    resampled = resample_poly(samples, ratio.numerator, ratio.denominator).astype(np.float32)
+    return resampled, float(ratio) * rate_hz / RATE_HZ
 
 
 def known(name: str, program: str) -> str:

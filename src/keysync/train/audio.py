@@ -1,8 +1,8 @@
 """Train the compact audio encoder on speech that we synthesise: no recordings, exact labels.
 
 ``python -m keysync.train.audio OUT --steps 2600 --hours 2.5`` leaves in OUT ``audio.safetensors`` (the
-weights, renewed at every evaluation), ``log.csv``, ``result.json``, and ``speech.npz`` and
-``checkpoint.pt``, from which an interrupted run goes on.
+weights, renewed at every evaluation), and of each round (``exact``, ``natural1``, ``natural2``) a ``.csv``
+with all evaluations, a ``.json`` with the last one, and what an interrupted run goes on from.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import math
 import time
 from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -30,17 +31,18 @@ from keysync.audio.mel import log_mel
 from keysync.diffusion.half import trains_faster_on
 from keysync.models import pick_device
 from keysync.parallel import in_order
-from keysync.synthetic import festival
-from keysync.synthetic.articulate import articulate
+from keysync.synthetic import festival, kokoro
 from keysync.synthetic.channel import CODECS, coded, music, narrow, over
 from keysync.synthetic.speech import EAR_VOICES, TEST_VOICES, speak
 from keysync.synthetic.text import babble, sentence
-from keysync.synthetic.utterance import PAUSE, PHONES, RATE_HZ, Phone, Utterance
-from keysync.train.hearing import CURVES, TOKEN_S, Spoken, evaluate, mouth_curves, to_float, write_conditions
+from keysync.synthetic.utterance import PHONES, RATE_HZ
+from keysync.train.hearing import CURVES, Spoken, evaluate, label, to_float, write_conditions
+from keysync.train.natural import natural_speech, timed
 from keysync.train.run import Checkpoint
 
 _BATCH, _CROP_TOKENS = 32, 100  # 32 pieces of 2 s
 _LEARNING_RATE, _WARM_UP_STEPS = 1e-3, 50
+_NATURAL_RATES, _NATURAL_SHARE = (5e-4, 2.5e-4), 0.65  # of the rounds on natural speech; its rows in a batch
 _EVALUATE_EVERY = 300  # steps
 _TEST_UTTERANCES = 20  # for each test voice
 _PLAYBACK = (0.88, 1.14)  # over the pace at which it was said
@@ -53,21 +55,36 @@ _LEAST_DEVIATION = 0.25  # of a token's number
 
 
 def train_audio(
-    out: Path, *, steps: int, hours_of_speech: float, seed: int, jobs: int = 1, device: str = "auto"
+    out: Path,
+    *,
+    steps: int,
+    hours_of_speech: float,
+    natural_steps: int,
+    natural_hours: float,
+    seed: int,
+    jobs: int = 1,
+    device: str = "auto",
 ) -> None:
     """Make the speech, train, evaluate on voices never trained on, write everything to ``out``.
 
+    First it learns from synthesisers that tell when each phone starts. What it then knows times natural
+    speech, from which it goes on to learn, twice; without natural steps that is left out.
+
     Args:
-        steps: of training; the learning rate falls to its end by then.
-        hours_of_speech: for training; the test voices' comes on top.
+        steps: of the first round; its learning rate falls to its end by then.
+        hours_of_speech: exactly timed, for training; the test voices' comes on top.
+        natural_steps: of each round on natural speech.
+        natural_hours: of natural speech.
         jobs: processes that make speech.
         device: where the network learns; its running average is on the CPU.
     Raises:
-        MissingProgram: flite or espeak-ng is not installed.
+        CheckpointError: natural speech is wanted and Kokoro is not on this machine.
+        MissingProgram: a synthesiser is not installed.
     """
     out.mkdir(parents=True, exist_ok=True)
     where = pick_device(device)
     torch.manual_seed(seed)
+    natural = natural_speech(out / "natural", natural_hours, seed, jobs) if natural_steps else []
     speech = _speech(out / "speech.npz", hours_of_speech, seed, jobs)
     train = [item for item in speech if item.voice not in TEST_VOICES]
     test = [item for item in speech if item.voice in TEST_VOICES]
@@ -77,37 +94,71 @@ def train_audio(
     network = CompactAudioEncoder(CompactAudioConfig(phones=len(PHONES), curves=len(CURVES)))
     average = deepcopy(network).requires_grad_(False)
     network.to(where)
+    first = Round("exact", steps, _LEARNING_RATE, [(train, _BATCH)], test)
+    _learn(first, out, network, average, seed, where)
+    rows, tested = round(_NATURAL_SHARE * _BATCH), test
+    for number, rate in enumerate(_NATURAL_RATES if natural_steps else (), start=1):
+        spoken = timed(average, natural, seed)  # better each time
+        tested = test + [item for item in spoken if item.voice in kokoro.TEST_VOICES]
+        spoken = [item for item in spoken if item.voice not in kokoro.TEST_VOICES]
+        network.load_state_dict(average.state_dict())
+        shares = [(train, _BATCH - rows), (spoken, rows)]
+        _learn(Round(f"natural{number}", natural_steps, rate, shares, tested), out, network, average,
+               seed + number, where)  # fmt: skip
+    write_conditions(average, tested, out / "conditions.csv")
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Steps on one mixture of speech, with a learning rate that rises and falls once."""
+
+    name: str
+    steps: int
+    rate: float
+    train: list[tuple[list[Spoken], int]]  # rows of a batch from each
+    test: list[Spoken]
+
+    def batch(self, seed: int, step: int) -> _Batch:
+        """The same for the same seed and step."""
+        rng = np.random.default_rng([seed, step])
+        samples, phones, curves = zip(
+            *(_batch(spoken, rng, rows) for spoken, rows in self.train), strict=True
+        )
+        return torch.cat(samples), torch.cat(phones), torch.cat(curves)
+
+
+def _learn(
+    now: Round, out: Path, network: CompactAudioEncoder, average: CompactAudioEncoder, seed: int,
+    device: torch.device,
+) -> None:  # fmt: skip
+    """Take all of a round's steps, or those that an interrupted run has left."""
     matrices = [weight for weight in network.parameters() if weight.ndim > 1]
     vectors = [weight for weight in network.parameters() if weight.ndim <= 1]
     optimiser = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": 0.02}, {"params": vectors, "weight_decay": 0.0}],
-        lr=_LEARNING_RATE,
+        [{"params": matrices, "weight_decay": 0.02}, {"params": vectors, "weight_decay": 0.0}], lr=now.rate
     )
-    checkpoint = Checkpoint(out / "checkpoint.pt", network, average, optimiser)
+    checkpoint = Checkpoint(out / f"{now.name}.pt", network, average, optimiser)
     saved = {"step": 0, "spent_s": 0.0, "mean_loss": math.nan} | checkpoint.load()
     step, spent_s, mean_loss = saved["step"], saved["spent_s"], saved["mean_loss"]
     if step:
-        print(f"going on from step {step}", flush=True)
+        print(f"{now.name}: going on from step {step}", flush=True)
 
     started_s = time.monotonic() - spent_s
-    for batch in in_order(
-        lambda step: _batch(train, np.random.default_rng([seed, step])), range(step, steps)
-    ):
-        _set_learning_rate(optimiser, step, step / steps)
+    for batch in in_order(lambda step: now.batch(seed, step), range(step, now.steps)):
+        _set_learning_rate(optimiser, step, step / now.steps, now.rate)
         torch.manual_seed(seed * 1_000_003 + step)  # the augmentation's draws
-        loss = _step(network, optimiser, batch, where)
+        loss = _step(network, optimiser, batch, device)
         step += 1
         _follow(average, network, step)
         mean_loss = loss if math.isnan(mean_loss) else 0.98 * mean_loss + 0.02 * loss
-        if step % _EVALUATE_EVERY == 0 or step == steps:
-            standardise(average, train)
-            scores = evaluate(average, test)
+        if step % _EVALUATE_EVERY == 0 or step == now.steps:
+            standardise(average, [item for spoken, _ in now.train for item in spoken])
+            scores = evaluate(average, now.test)
             spent_s = time.monotonic() - started_s
-            _report(out, spent_s / 60, step, mean_loss, scores)
+            _report(out / f"{now.name}.csv", spent_s / 60, step, mean_loss, scores)
             save_file(average.state_dict(), out / "audio.safetensors.part")
             (out / "audio.safetensors.part").replace(out / "audio.safetensors")
             checkpoint.save(step, spent_s=spent_s, mean_loss=mean_loss)
-    write_conditions(average, test, out / "conditions.csv")
 
 
 def standardise(network: CompactAudioEncoder, spoken: list[Spoken]) -> None:
@@ -123,34 +174,10 @@ def standardise(network: CompactAudioEncoder, spoken: list[Spoken]) -> None:
 
 
 def make_spoken(voice: str, seed: list[int]) -> Spoken:
-    """Say one random sentence, with up to 0.8 s of silence around it, and label it by the mouth's rules."""
+    """Say one random sentence; the labels are the synthesiser's own."""
     rng = np.random.default_rng(seed)
     text = babble(rng) if _is_foreign(voice) else sentence(rng)
-    heard = _surround(speak(text, voice, rng), *rng.uniform(0.0, 0.8, 2))
-    tokens = len(heard.samples) // TOKEN_HOP
-    times_s = (np.arange(tokens) + 0.5) * TOKEN_S
-    mouth = articulate(heard, heard.duration_s, rng, jaw_gain=1.0, lip_gain=1.0)
-    curves = mouth_curves(mouth.weights, mouth.closure, mouth.tuck)
-    drawn = np.stack([np.interp(times_s, mouth.times_s, curve) for curve in curves.T], axis=1)
-    ends_s = np.array([phone.end_s for phone in heard.phones])
-    labels = np.array([PHONES.index(phone.name) for phone in heard.phones])
-    return Spoken(
-        voice=voice,
-        samples=np.round(heard.samples[: tokens * TOKEN_HOP] * 32767).astype(np.int16),
-        phones=labels[np.searchsorted(ends_s, times_s).clip(max=len(labels) - 1)].astype(np.int64),
-        curves=drawn.astype(np.float32),
-    )
-
-
-def _surround(utterance: Utterance, before_s: float, after_s: float) -> Utterance:
-    before, after = int(before_s * RATE_HZ), int(after_s * RATE_HZ)
-    late_s = before / RATE_HZ
-    phones = tuple(Phone(p.name, p.start_s + late_s, p.end_s + late_s) for p in utterance.phones)
-    if phones[0].name == PAUSE:
-        phones = (Phone(PAUSE, 0.0, phones[0].end_s), *phones[1:])
-    elif before:
-        phones = (Phone(PAUSE, 0.0, late_s), *phones)
-    return Utterance(np.pad(utterance.samples, (before, after)), RATE_HZ, phones)
+    return label(speak(text, voice, rng), voice, rng)
 
 
 def _speech(path: Path, hours: float, seed: int, jobs: int) -> list[Spoken]:
@@ -227,11 +254,11 @@ def _step(
     return float(loss.detach())
 
 
-def _batch(spoken: list[Spoken], rng: np.random.Generator) -> _Batch:
-    samples = torch.zeros(_BATCH, _CROP_TOKENS * TOKEN_HOP)
-    phones = torch.full((_BATCH, _CROP_TOKENS), _NO_LABEL)
-    curves = torch.zeros(_BATCH, _CROP_TOKENS, len(CURVES))
-    for row, index in enumerate(rng.integers(0, len(spoken), _BATCH)):
+def _batch(spoken: list[Spoken], rng: np.random.Generator, rows: int) -> _Batch:
+    samples = torch.zeros(rows, _CROP_TOKENS * TOKEN_HOP)
+    phones = torch.full((rows, _CROP_TOKENS), _NO_LABEL)
+    curves = torch.zeros(rows, _CROP_TOKENS, len(CURVES))
+    for row, index in enumerate(rng.integers(0, len(spoken), rows)):
         item = spoken[index]
         # Played a little faster or slower each time, so that it is another talker's voice and pace.
         rate = float(rng.uniform(*_PLAYBACK))
@@ -323,10 +350,10 @@ def _decibels(rows: int, lowest: float, highest: float) -> Tensor:
     return torch.as_tensor(10 ** (torch.empty(rows, 1).uniform_(lowest, highest) / 20))
 
 
-def _set_learning_rate(optimiser: torch.optim.Optimizer, step: int, share_done: float) -> None:
+def _set_learning_rate(optimiser: torch.optim.Optimizer, step: int, share_done: float, peak: float) -> None:
     fall = 0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * min(1.0, share_done)))
     for group in optimiser.param_groups:
-        group["lr"] = _LEARNING_RATE * min(1.0, (step + 1) / _WARM_UP_STEPS) * fall
+        group["lr"] = peak * min(1.0, (step + 1) / _WARM_UP_STEPS) * fall
 
 
 @torch.no_grad()
@@ -337,19 +364,18 @@ def _follow(average: CompactAudioEncoder, network: CompactAudioEncoder, step: in
         mean.lerp_(weight.to(mean), 1 - keep)
 
 
-def _report(out: Path, minutes: float, step: int, loss: float, scores: dict[str, dict[str, float]]) -> None:
+def _report(path: Path, minutes: float, step: int, loss: float, scores: dict[str, dict[str, float]]) -> None:
     row = {"minutes": round(minutes, 2), "step": step, "loss": round(loss, 4)}
     row |= {
         f"{voice} {name}": round(r, 4) for voice, by_name in scores.items() for name, r in by_name.items()
     }
-    path = out / "log.csv"
     new = not path.exists()
     with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, row)
         if new:
             writer.writeheader()
         writer.writerow(row)
-    (out / "result.json").write_text(json.dumps(row, indent=1) + "\n")
+    path.with_suffix(".json").write_text(json.dumps(row, indent=1) + "\n")
     print("  ".join(f"{name} {number}" for name, number in row.items()), flush=True)
 
 
@@ -357,15 +383,17 @@ def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(prog="python -m keysync.train.audio", description=__doc__)
     parser.add_argument("out", type=Path, help="folder for weights, logs and speech")
-    parser.add_argument("--steps", type=int, default=2600, help="of training")
-    parser.add_argument("--hours", type=float, default=2.5, help="of speech")
+    parser.add_argument("--steps", type=int, default=2600, help="on exactly timed speech")
+    parser.add_argument("--hours", type=float, default=2.5, help="of that speech")
+    parser.add_argument("--natural-steps", type=int, default=0, help="then, on natural speech too")
+    parser.add_argument("--natural-hours", type=float, default=2.5, help="of natural speech (needs Kokoro)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="processes that make speech")
     parser.add_argument("--device", default="auto", help="where the network learns: cpu, cuda or mps")
     args = parser.parse_args()
     train_audio(
-        args.out, steps=args.steps, hours_of_speech=args.hours, seed=args.seed, jobs=args.jobs,
-        device=args.device,
+        args.out, steps=args.steps, hours_of_speech=args.hours, natural_steps=args.natural_steps,
+        natural_hours=args.natural_hours, seed=args.seed, jobs=args.jobs, device=args.device,
     )  # fmt: skip
 
 

@@ -47,8 +47,8 @@ SAMPLING = {
 
 
 # Seconds of one core (AMD EPYC with AVX-512, of 2026): a person, a frame of 384 pixels, a clip's crops, an
-# hour of speech, a step of each network, the judge of lips.
-_PERSON_S, _FRAME_S, _PREPARE_S, _SPEECH_S, _AUDIO_STEP_S = 2.0, 0.08, 0.5, 190.0, 0.46
+# hour of speech and of natural speech, a step of each network, the judge of lips.
+_PERSON_S, _FRAME_S, _PREPARE_S, _SPEECH_S, _NATURAL_S, _AUDIO_STEP_S = 2.0, 0.08, 0.5, 190.0, 1100.0, 0.46
 _DECODER_STEP_S, _KEYFRAME_STEP_S, _INTERPOLATION_STEP_S, _JUDGE_S = 0.35, 0.2, 0.35, 60.0
 _REFINE_STEP_S = 0.35
 
@@ -62,6 +62,8 @@ class Plan:
     seconds: float = 2.8  # of every clip
     speech_hours: float = 10.0
     audio_steps: int = 8000
+    natural_hours: float = 3.5
+    natural_steps: int = 3000
     decoder_steps: int = 3000
     keyframe_steps: int = 26000
     interpolation_steps: int = 8000
@@ -77,7 +79,10 @@ class Plan:
         """About how long each part takes, the networks learning on one core."""
         frames = self.seconds * 25
         drawing_s = self.clips * (_PERSON_S + frames * _FRAME_S) / self.drawing
-        hearing_s = self.speech_hours * _SPEECH_S / self.jobs + self.audio_steps * _AUDIO_STEP_S
+        speech_s = self.speech_hours * _SPEECH_S + (
+            self.natural_hours * _NATURAL_S if self.natural_steps else 0
+        )
+        hearing_s = speech_s / self.jobs + (self.audio_steps + self.natural_steps) * _AUDIO_STEP_S
         at_once = max if self.jobs > 1 else sum
         return {
             "draw and audio encoder": at_once((drawing_s, hearing_s)) / 3600,
@@ -98,7 +103,8 @@ def train_compact(out: Path, plan: Plan, say: Callable[[str], None] = log.info, 
         the model folder, ``out / "model"``.
     Raises:
         ConfigError: ``out`` holds another plan's work; no such device.
-        MissingProgram: a synthesiser is not installed.
+        CheckpointError: Kokoro is not on this machine.
+        MissingProgram: another synthesiser is not installed.
     """
     from keysync.train.audio import train_audio
 
@@ -112,10 +118,14 @@ def train_compact(out: Path, plan: Plan, say: Callable[[str], None] = log.info, 
     with ThreadPoolExecutor(1) as beside:
         drawing = beside.submit(_draw, out / "clips", plan, say, stop)
         try:
-            say(f"2/7 audio encoder meanwhile: {plan.speech_hours} h of speech, {plan.audio_steps} steps")
+            say(
+                f"2/7 audio encoder meanwhile: {plan.speech_hours} h of speech, {plan.audio_steps} steps; "
+                f"{plan.natural_hours} h of natural speech, {plan.natural_steps} steps"
+            )
             if not (out / "audio" / "done").exists():
                 train_audio(
-                    out / "audio", steps=plan.audio_steps, hours_of_speech=plan.speech_hours, seed=plan.seed,
+                    out / "audio", steps=plan.audio_steps, hours_of_speech=plan.speech_hours,
+                    natural_steps=plan.natural_steps, natural_hours=plan.natural_hours, seed=plan.seed,
                     jobs=plan.jobs, device=device,
                 )  # fmt: skip
                 (out / "audio" / "done").touch()

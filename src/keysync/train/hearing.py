@@ -13,9 +13,10 @@ from jaxtyping import Float, Float32, Int16, Int64
 from torch import Tensor
 
 from keysync.audio.compact import TOKEN_HOP, CompactAudioEncoder
+from keysync.synthetic.articulate import articulate
 from keysync.synthetic.channel import CODECS, Samples, coded, music, narrow, over
 from keysync.synthetic.room import echo, noise
-from keysync.synthetic.utterance import RATE_HZ
+from keysync.synthetic.utterance import PAUSE, PHONES, RATE_HZ, Phone, Utterance
 
 CURVES = ("jaw", "closure", "tuck", "rounding", "stretch", "upper", "lower")
 CURVE_SCALES = (0.12, 0.40, 0.30, 0.25, 0.06, 0.06, 0.08)  # rough deviations: each then counts alike
@@ -61,6 +62,35 @@ def mouth_curves(
     lips = (weights["mouthStretch_L"], weights["mouthUpperUp_L"], weights["mouthLowerDown_L"])
     curves = np.stack([weights["jawOpen"], closure, tuck, rounding, *lips], axis=1)
     return (curves / CURVE_SCALES).astype(np.float32)
+
+
+def label(heard: Utterance, voice: str, rng: np.random.Generator) -> Spoken:
+    """Put up to 0.8 s of silence around an utterance at 16 kHz, and label it by the mouth's rules."""
+    heard = _surround(heard, *rng.uniform(0.0, 0.8, 2))
+    tokens = len(heard.samples) // TOKEN_HOP
+    times_s = (np.arange(tokens) + 0.5) * TOKEN_S
+    mouth = articulate(heard, heard.duration_s, rng, jaw_gain=1.0, lip_gain=1.0)
+    curves = mouth_curves(mouth.weights, mouth.closure, mouth.tuck)
+    drawn = np.stack([np.interp(times_s, mouth.times_s, curve) for curve in curves.T], axis=1)
+    ends_s = np.array([phone.end_s for phone in heard.phones])
+    labels = np.array([PHONES.index(phone.name) for phone in heard.phones])
+    return Spoken(
+        voice=voice,
+        samples=np.round(heard.samples[: tokens * TOKEN_HOP] * 32767).astype(np.int16),
+        phones=labels[np.searchsorted(ends_s, times_s).clip(max=len(labels) - 1)].astype(np.int64),
+        curves=drawn.astype(np.float32),
+    )
+
+
+def _surround(utterance: Utterance, before_s: float, after_s: float) -> Utterance:
+    before, after = int(before_s * RATE_HZ), int(after_s * RATE_HZ)
+    late_s = before / RATE_HZ
+    phones = tuple(Phone(p.name, p.start_s + late_s, p.end_s + late_s) for p in utterance.phones)
+    if phones[0].name == PAUSE:
+        phones = (Phone(PAUSE, 0.0, phones[0].end_s), *phones[1:])
+    elif before:
+        phones = (Phone(PAUSE, 0.0, late_s), *phones)
+    return Utterance(np.pad(utterance.samples, (before, after)), RATE_HZ, phones)
 
 
 def evaluate(
