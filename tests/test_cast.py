@@ -23,6 +23,7 @@ def appearance(
         to_crop=np.tile(np.eye(2, 3), (count, 1, 1)),
         yaw_deg=np.full(count, yaw, np.float32),
         width=np.full(count, width, np.float32),
+        hollow=np.zeros(count, np.float32),
     )
 
 
@@ -106,7 +107,7 @@ def _run(gaps: list[float], **more: object) -> Run:
     landmarks = np.zeros((len(gaps), 68, 2), np.float32)
     landmarks[:, 42:48, 0] = 10
     landmarks[:, 65:68, 1] = np.array(gaps)[:, None]
-    settings = {"strength": np.ones(len(gaps), np.float32)} | more
+    settings = {name: np.ones(len(gaps), np.float32) for name in ("strength", "hollow")} | more
     return Run(0, landmarks, np.tile(np.eye(2, 3), (len(gaps), 1, 1)), **settings)  # type: ignore[arg-type]
 
 
@@ -116,6 +117,13 @@ def test_the_portrait_is_an_early_frame_with_its_mouth_wide_open() -> None:
     assert _run([0.1] * 60 + [1, 4, 5, 1]).portrait(open_mouth=True) == 61  # nothing to see before
     assert _run([0.0] * 5).portrait(open_mouth=True) == 0
     assert _run([1, 3, 2]).portrait(open_mouth=False) == 0
+
+
+def test_the_portrait_shows_a_hanging_jaw_rather_than_a_grin() -> None:
+    grin = np.array([0, 0.1, 0.1] + [0] * 50 + [0.6, 0.6], np.float32)
+    gaps = [0, 3, 2] + [0] * 50 + [2.7, 3]
+    assert _run(gaps, hollow=grin).portrait(open_mouth=True) == 53
+    assert _run(gaps, hollow=0 * grin).portrait(open_mouth=True) == 1  # all show teeth: the widest early one
 
 
 def test_the_portrait_hides_nothing_that_another_frame_shows() -> None:

@@ -98,6 +98,7 @@ def _appearance(first: int, count: int, person: int = 1) -> Appearance:
         to_crop=np.tile(np.eye(2, 3), (count, 1, 1)),
         yaw_deg=np.zeros(count, np.float32),
         width=np.full(count, 50, np.float32),
+        hollow=np.zeros(count, np.float32),
     )
 
 

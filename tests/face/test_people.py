@@ -26,6 +26,7 @@ def run(first: int, length: int = 10, x: float = 100.0, shot: int = 0, width: fl
         np.zeros((length, 2, 3)),
         np.zeros(length, np.float32),
         np.full(length, width, np.float32),
+        np.zeros(length, np.float32),
     )
 
 

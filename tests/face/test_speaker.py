@@ -21,9 +21,8 @@ def appearance(person: int, gap: np.ndarray, first: int = 0) -> Appearance:
     points[:, 33, 1] = 40  # the nose
     points[:, 65:68, 1] = 20 * gap[:, None]
     n = len(gap)
-    return Appearance(
-        person, first, points, np.zeros((n, 2, 3)), np.zeros(n, np.float32), np.full(n, 90, np.float32)
-    )
+    zero = np.zeros(n, np.float32)
+    return Appearance(person, first, points, np.zeros((n, 2, 3)), zero, np.full(n, 90, np.float32), zero)
 
 
 def survey_of(*seen: Appearance, frames: int) -> Survey:

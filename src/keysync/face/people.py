@@ -55,6 +55,7 @@ class Run:
     to_crop: Float64[np.ndarray, "n 2 3"]
     yaw_deg: Float32[np.ndarray, " n"]
     width: Float32[np.ndarray, " n"]
+    hollow: Float32[np.ndarray, " n"]
 
     @property
     def stop(self) -> int:

@@ -16,6 +16,7 @@ from jaxtyping import Float32, Float64, UInt8
 
 from keysync.clip import Cover, Face, Frame
 from keysync.face.crop import STEADY_REACH_S, Framing, align_faces
+from keysync.face.mouth import dark_share
 from keysync.face.people import SAMPLES, People, Run, Sample, look
 from keysync.face.pose import face_width, yaw_deg
 from keysync.face.shots import AHEAD, ShotDetector
@@ -38,6 +39,9 @@ class Appearance:
     to_crop: Float64[np.ndarray, "n 2 3"]  # steady similarity, frame pixels -> crop pixels
     yaw_deg: Float32[np.ndarray, " n"]  # 0 is frontal, positive turned to the right of the picture
     width: Float32[np.ndarray, " n"]  # of the face, pixels of the frame
+    hollow: Float32[
+        np.ndarray, " n"
+    ]  # share of what is between the lips that is dark, neither teeth nor tongue
     covers: Sequence[Cover | None] = ()  # what is before the face, in each frame; empty if not looked for
 
     def __len__(self) -> int:
@@ -108,7 +112,7 @@ def _survey(times: list[Fraction], shots: list[int], people: People) -> Survey:
     """Number the people by how much picture they cover."""
     order = sorted(people.known, key=lambda known: -known.covered)
     appearances = [
-        Appearance(number, run.first, run.landmarks, run.to_crop, run.yaw_deg, run.width)
+        Appearance(number, run.first, run.landmarks, run.to_crop, run.yaw_deg, run.width, run.hollow)
         for number, known in enumerate(order, start=1)
         for run in known.runs
     ]
@@ -123,6 +127,7 @@ class _Seen(NamedTuple):
     time: Fraction
     face: Face | None
     found: bool  # False: filled in, or None
+    hollow: float = 0.0  # as in ``Appearance``
 
 
 class _Track:
@@ -146,14 +151,14 @@ class _Track:
         settled = sum(len(part[0]) for part in self._parts)
         return self.first + settled + len(self._waiting) - self._done
 
-    def see(self, time: Fraction, face: Face) -> None:
+    def see(self, time: Fraction, face: Face, hollow: float) -> None:
         """One more frame; missing ones just before it are filled in."""
         before = self._waiting[-1 - self.missing].time
         for place in range(len(self._waiting) - self.missing, len(self._waiting)):
             moment = self._waiting[place].time
             between = _blend(self.last, face, float((moment - before) / (time - before)))
             self._waiting[place] = _Seen(moment, between, False)
-        self._waiting.append(_Seen(time, face, True))
+        self._waiting.append(_Seen(time, face, True, hollow))
         self.last, self.missing = face, 0
 
     def miss(self, time: Fraction) -> None:
@@ -204,12 +209,15 @@ class _Track:
         timed = ((seen.time, seen.face) for seen in self._waiting)
         aligned = list(align_faces(smooth(timed), framing, size))[self._done : ready]
         faces = [one.face for one in aligned if one is not None]
+        waiting = self._waiting[self._done : ready]
+        hollow = [seen.hollow for seen, one in zip(waiting, aligned, strict=True) if one is not None]
         self._parts.append(
             (
                 np.stack([face.landmarks for face in faces]).astype(np.float32),
                 np.stack([one.to_crop for one in aligned if one is not None]),
                 np.array([yaw_deg(face.mesh) for face in faces], np.float32),
                 np.array([face_width(face.mesh) for face in faces], np.float32),
+                np.array(hollow, np.float32),
             )
         )
         self._done = ready
@@ -261,8 +269,11 @@ class _Room:
             if face is None:
                 track.miss(time)
             else:
-                track.see(time, face)
-        started = [_Track(number, self._shot, [_Seen(time, face, True)], []) for face in fresh]
+                track.see(time, face, dark_share(rgb, face.landmarks))
+        started = [
+            _Track(number, self._shot, [_Seen(time, face, True, dark_share(rgb, face.landmarks))], [])
+            for face in fresh
+        ]
         self._end([track for track in self.tracks if track.missing > BRIDGED])
         self.tracks += started
         for track in self.tracks:

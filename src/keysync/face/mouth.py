@@ -1,0 +1,41 @@
+"""What an open mouth shows: teeth and tongue, or the dark behind them."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
+
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of R, G and B (ITU-R BT.601)
+_DARK = 0.5  # of the skin's luma
+_FINE = 128  # pixels of a face's longer side that are looked at
+_FEWEST = 6  # pixels between the lips; fewer tell nothing
+
+
+def dark_share(rgb: UInt8[np.ndarray, "h w 3"], landmarks: Float32[np.ndarray, "68 2"]) -> float:
+    """Share of what lies between the lips that is much darker than the face's skin, 0 to 1.
+
+    A mouth that shows its teeth from top to bottom has little of it, one whose jaw hangs has much.
+
+    Args:
+        landmarks: iBUG points in pixels of ``rgb``; the face may reach beyond the picture.
+    """
+    size = np.array([rgb.shape[1], rgb.shape[0]])
+    low = np.clip(np.floor(landmarks.min(axis=0)), 0, size).astype(int)
+    high = np.clip(np.ceil(landmarks.max(axis=0)) + 1, 0, size).astype(int)
+    if (high <= low).any():
+        return 0.0
+    step = -(-int((high - low).max()) // _FINE)
+    luma = rgb[low[1] : high[1] : step, low[0] : high[0] : step].astype(np.float32) @ _LUMA
+    points = ((landmarks - low) / step).astype(np.float32)
+
+    def inside(outline: Float32[np.ndarray, "p 2"]) -> Bool[np.ndarray, "y x"]:
+        area = np.zeros(luma.shape, np.uint8)
+        cv2.fillPoly(area, [np.round(outline * 16).astype(np.int32)], 1, shift=4)
+        return area > 0
+
+    between = inside(points[60:68])
+    skin = inside(cv2.convexHull(points)[:, 0]) & ~inside(cv2.convexHull(points[48:60])[:, 0])
+    if between.sum() < _FEWEST or not skin.any():
+        return 0.0
+    return float((luma[between] < _DARK * np.median(luma[skin])).mean())
