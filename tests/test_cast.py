@@ -120,10 +120,17 @@ def test_the_portrait_is_an_early_frame_with_its_mouth_wide_open() -> None:
 
 
 def test_the_portrait_shows_a_hanging_jaw_rather_than_a_grin() -> None:
-    grin = np.array([0, 0.1, 0.1] + [0] * 50 + [0.6, 0.6], np.float32)
-    gaps = [0, 3, 2] + [0] * 50 + [2.7, 3]
-    assert _run(gaps, hollow=grin).portrait(open_mouth=True) == 53
-    assert _run(gaps, hollow=0 * grin).portrait(open_mouth=True) == 1  # all show teeth: the widest early one
+    gaps = [0, 3, 2] + [0.1] * 50 + [2.7, 2.8]
+
+    def hollow(grin: float, late: float) -> np.ndarray:
+        return np.array([1, grin, grin] + [0] * 50 + [late, late], np.float32)
+
+    assert _run(gaps, hollow=hollow(0.1, 0.5)).portrait(open_mouth=True) == 54
+    assert _run(gaps, hollow=hollow(0.4, 0.5)).portrait(open_mouth=True) == 1  # no grin: the widest early one
+    assert (
+        _run([0, 3, 2, 1], hollow=np.array([1, 0, 0, 1], np.float32)).portrait(open_mouth=True) == 1
+    )  # hardly open
+    assert _run(gaps, hollow=hollow(0.1, 0.5)).portrait(open_mouth=False) == 0
 
 
 def test_the_portrait_hides_nothing_that_another_frame_shows() -> None:

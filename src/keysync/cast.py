@@ -30,9 +30,9 @@ SHORTEST = 3  # frames; less than that between two cuts is no performance
 YAW_FULL_DEG, YAW_NONE_DEG = 35.0, 55.0
 FADE_S = Fraction(4, 25)
 # For a portrait: frames of a run that are looked through; of these, those that are early; how wide a mouth
-# must be, as a share of the widest, for the early ones to do; what an opening full of teeth is worth, where
-# one full of darkness is worth 1 more; how much more of a face may be hidden.
-_LOOKED_THROUGH, _EARLY, _WIDE, _TEETH, _AS_CLEAR = 250, 40, 0.7, 0.25, 0.05
+# must be, as a share of the widest, for the early ones to do; how much of a grin's mouth is dark at most, and of
+# a hanging jaw's at least; how much more of a face may be hidden.
+_LOOKED_THROUGH, _EARLY, _WIDE, _GRIN, _HANGING, _AS_CLEAR = 250, 40, 0.7, 0.3, 0.4, 0.05
 _PAUSE_S = 60  # so long after the end of a speech its listener hears silence
 
 
@@ -66,10 +66,10 @@ class Run:
         """The place that shows best who this is: the first frame in plain view.
 
         Args:
-            open_mouth: an early frame in plain view, its jaw hanging. Such a mouth shows its teeth, and how
-                far it opens: painting from it, the compact model follows the speech better, and it does not
-                stretch the teeth of a grin. A later frame, of a head that has moved on, is worth less
-                (docs/training.md).
+            open_mouth: an early frame in plain view, its mouth wide open. Such a mouth shows its teeth, and
+                how far it opens: painting from it, the compact model follows the speech better. A later
+                frame, of a head that has moved on, is worth less (docs/training.md); but not than a grin,
+                whose teeth would be stretched over all of an opening mouth.
         """
         stop = min(len(self), _LOOKED_THROUGH)
         covers = [self.cover(place) for place in range(stop)]
@@ -77,12 +77,14 @@ class Run:
         poor = np.round(hidden / _AS_CLEAR) + np.round((1 - self.strength[:stop]) / _AS_CLEAR)
         eyes = [self.landmarks[:stop, eye].mean(axis=1) for eye in (slice(36, 42), slice(42, 48))]
         apart = np.maximum(np.linalg.norm(eyes[0] - eyes[1], axis=1), 1e-6)
-        worth = np.zeros(stop)
-        if open_mouth:
-            worth = inner_gap(self.landmarks[:stop]) / apart * (_TEETH + self.hollow[:stop])
-        worth[poor > poor.min()] = -1
-        first_open = int((worth >= _WIDE * worth.max()).argmax())
-        return int(worth[: max(_EARLY, first_open + 1)].argmax())
+        gap = inner_gap(self.landmarks[:stop]) / apart if open_mouth else np.zeros(stop)
+        gap[poor > poor.min()] = -1
+        first_open = int((gap >= _WIDE * gap.max()).argmax())
+        place = int(gap[: max(_EARLY, first_open + 1)].argmax())
+        if open_mouth and self.hollow[place] < _GRIN:
+            hanging = (gap >= _WIDE * gap[place]) & (self.hollow[:stop] >= _HANGING)
+            place = int((gap * hanging).argmax()) if hanging.any() else place
+        return place
 
 
 @dataclass(frozen=True, slots=True)

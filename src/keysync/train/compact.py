@@ -62,8 +62,8 @@ class Plan:
     seconds: float = 2.8  # of every clip
     speech_hours: float = 10.0
     audio_steps: int = 8000
-    natural_hours: float = 3.5
-    natural_steps: int = 3000
+    natural_hours: float = 2.3
+    natural_steps: int = 2700  # of each of two rounds
     decoder_steps: int = 3000
     keyframe_steps: int = 26000
     interpolation_steps: int = 8000
@@ -82,7 +82,7 @@ class Plan:
         speech_s = self.speech_hours * _SPEECH_S + (
             self.natural_hours * _NATURAL_S if self.natural_steps else 0
         )
-        hearing_s = speech_s / self.jobs + (self.audio_steps + self.natural_steps) * _AUDIO_STEP_S
+        hearing_s = speech_s / self.jobs + (self.audio_steps + 2 * self.natural_steps) * _AUDIO_STEP_S
         at_once = max if self.jobs > 1 else sum
         return {
             "draw and audio encoder": at_once((drawing_s, hearing_s)) / 3600,
