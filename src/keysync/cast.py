@@ -30,8 +30,8 @@ SHORTEST = 3  # frames; less than that between two cuts is no performance
 YAW_FULL_DEG, YAW_NONE_DEG = 35.0, 55.0
 FADE_S = Fraction(4, 25)
 # For a portrait: frames of a run that are looked through; of these, those that are early; how wide a mouth
-# must be, as a share of the widest, for the early ones to do; how much of a grin's mouth is dark at most, and of
-# a hanging jaw's at least; how much more of a face may be hidden.
+# must be, as a share of the widest, for the early ones to do; how much of a grin's mouth is dark at most, and
+# of a hanging jaw's at least; how much more of a face may be hidden.
 _LOOKED_THROUGH, _EARLY, _WIDE, _GRIN, _HANGING, _AS_CLEAR = 250, 40, 0.7, 0.3, 0.4, 0.05
 _PAUSE_S = 60  # so long after the end of a speech its listener hears silence
 
@@ -83,7 +83,7 @@ class Run:
         place = int(gap[: max(_EARLY, first_open + 1)].argmax())
         if open_mouth and self.hollow[place] < _GRIN:
             hanging = (gap >= _WIDE * gap[place]) & (self.hollow[:stop] >= _HANGING)
-            place = int((gap * hanging).argmax()) if hanging.any() else place
+            place = int((gap * self.hollow[:stop] * hanging).argmax()) if hanging.any() else place
         return place
 
 
