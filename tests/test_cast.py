@@ -107,14 +107,16 @@ def _run(gaps: list[float], **more: object) -> Run:
     landmarks = np.zeros((len(gaps), 68, 2), np.float32)
     landmarks[:, 42:48, 0] = 10
     landmarks[:, 65:68, 1] = np.array(gaps)[:, None]
-    settings = {name: np.ones(len(gaps), np.float32) for name in ("strength", "hollow")} | more
-    return Run(0, landmarks, np.tile(np.eye(2, 3), (len(gaps), 1, 1)), **settings)  # type: ignore[arg-type]
+    some = {name: np.ones(len(gaps), np.float32) for name in ("strength", "yaw_deg", "hollow")}
+    return Run(0, landmarks, np.tile(np.eye(2, 3), (len(gaps), 1, 1)), **(some | more))  # type: ignore[arg-type]
 
 
 def test_the_portrait_is_an_early_frame_with_its_mouth_wide_open() -> None:
     assert _run([1, 3, 2]).portrait(open_mouth=True) == 1
-    assert _run([1, 3, 2] + [0] * 60 + [3.5]).portrait(open_mouth=True) == 1  # a little wider, but much later
-    assert _run([0.1] * 60 + [1, 4, 5, 1]).portrait(open_mouth=True) == 61  # nothing to see before
+    assert (
+        _run([1, 2.4, 2] + [0] * 60 + [2.9]).portrait(open_mouth=True) == 1
+    )  # a little wider, but much later
+    assert _run([0.1] * 60 + [1, 2, 2.5, 1]).portrait(open_mouth=True) == 61  # nothing to see before
     assert _run([0.0] * 5).portrait(open_mouth=True) == 0
     assert _run([1, 3, 2]).portrait(open_mouth=False) == 0
 
@@ -125,12 +127,19 @@ def test_the_portrait_shows_a_hanging_jaw_rather_than_a_grin() -> None:
     def hollow(grin: float, late: float) -> np.ndarray:
         return np.array([1, grin, grin] + [0] * 50 + [late, late], np.float32)
 
-    assert _run(gaps, hollow=hollow(0.1, 0.5)).portrait(open_mouth=True) == 54
+    assert _run(gaps, hollow=hollow(0.1, 0.5)).portrait(open_mouth=True) == 53
     assert _run(gaps, hollow=hollow(0.4, 0.5)).portrait(open_mouth=True) == 1  # no grin: the widest early one
+    turned = np.array([0] * 53 + [12, 0], np.float32)
+    assert _run(gaps, hollow=hollow(0.1, 0.5), yaw_deg=turned).portrait(open_mouth=True) == 54
     assert (
         _run([0, 3, 2, 1], hollow=np.array([1, 0, 0, 1], np.float32)).portrait(open_mouth=True) == 1
     )  # hardly open
     assert _run(gaps, hollow=hollow(0.1, 0.5)).portrait(open_mouth=False) == 0
+
+
+def test_the_portrait_is_no_yell() -> None:
+    assert _run([0.5, 3, 2, 8, 7]).portrait(open_mouth=True) == 1
+    assert _run([8, 7]).portrait(open_mouth=True) == 0  # nothing else to see
 
 
 def test_the_portrait_hides_nothing_that_another_frame_shows() -> None:

@@ -33,6 +33,8 @@ FADE_S = Fraction(4, 25)
 # must be, as a share of the widest, for the early ones to do; how much of a grin's mouth is dark at most, and
 # of a hanging jaw's at least; how much more of a face may be hidden.
 _LOOKED_THROUGH, _EARLY, _WIDE, _GRIN, _HANGING, _AS_CLEAR = 250, 40, 0.7, 0.3, 0.4, 0.05
+_TURNED_DEG = 8.0  # another look of the head: its jaw line lies elsewhere
+_YELL = 0.3  # of the eyes' distance between the lips: wider than any mouth that the compact model learnt from
 _PAUSE_S = 60  # so long after the end of a speech its listener hears silence
 
 
@@ -44,6 +46,7 @@ class Run:
     landmarks: Float32[np.ndarray, "n 68 2"]  # frame pixels
     to_crop: Float64[np.ndarray, "n 2 3"]  # frame pixels -> crop pixels
     strength: Float32[np.ndarray, " n"]  # of the paint, 0..1: fades towards frames that stay as they are
+    yaw_deg: Float32[np.ndarray, " n"]
     hollow: Float32[np.ndarray, " n"]  # how much of what is between the lips is dark, 0..1
     covers: Sequence[Cover | None] = ()  # what is before the face, in each frame; empty if not looked for
 
@@ -69,7 +72,8 @@ class Run:
             open_mouth: an early frame in plain view, its mouth wide open. Such a mouth shows its teeth, and
                 how far it opens: painting from it, the compact model follows the speech better. A later
                 frame, of a head that has moved on, is worth less (docs/training.md); but not than a grin,
-                whose teeth would be stretched over all of an opening mouth.
+                whose teeth would be stretched over all of an opening mouth. A yell is too wide: lips that
+                meet would be painted apart.
         """
         stop = min(len(self), _LOOKED_THROUGH)
         covers = [self.cover(place) for place in range(stop)]
@@ -78,12 +82,15 @@ class Run:
         eyes = [self.landmarks[:stop, eye].mean(axis=1) for eye in (slice(36, 42), slice(42, 48))]
         apart = np.maximum(np.linalg.norm(eyes[0] - eyes[1], axis=1), 1e-6)
         gap = inner_gap(self.landmarks[:stop]) / apart if open_mouth else np.zeros(stop)
+        gap[gap > _YELL] = 0
         gap[poor > poor.min()] = -1
         first_open = int((gap >= _WIDE * gap.max()).argmax())
         place = int(gap[: max(_EARLY, first_open + 1)].argmax())
         if open_mouth and self.hollow[place] < _GRIN:
             hanging = (gap >= _WIDE * gap[place]) & (self.hollow[:stop] >= _HANGING)
-            place = int((gap * self.hollow[:stop] * hanging).argmax()) if hanging.any() else place
+            hanging &= np.abs(self.yaw_deg[:stop] - self.yaw_deg[place]) < _TURNED_DEG
+            dark = gap * self.hollow[:stop] * hanging
+            place = int((dark >= _WIDE * dark.max()).argmax()) if hanging.any() else place
         return place
 
 
@@ -174,6 +181,7 @@ def play(survey: Survey, person: int) -> Role:
                     seen.landmarks[run],
                     seen.to_crop[run],
                     strength.astype(np.float32),
+                    seen.yaw_deg[run],
                     seen.hollow[run],
                     seen.covers[run],
                 )

@@ -316,7 +316,7 @@ def augment_sound(samples: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
     hiss = torch.fft.irfft(hiss * tilt, length)
     hiss = hiss / hiss.square().mean(1, keepdim=True).sqrt()
     heard = heard + chance(0.5) * hiss * level * _decibels(rows, -40.0, -5.0)
-    return torch.as_tensor(heard * _decibels(rows, -20.0, 6.0))
+    return torch.as_tensor(heard * _decibels(rows, -36.0, 6.0))
 
 
 def augment_mel(mel: Float[Tensor, "b t 80"]) -> Float[Tensor, "b t 80"]:
