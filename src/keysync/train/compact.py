@@ -63,7 +63,7 @@ class Plan:
     speech_hours: float = 10.0
     audio_steps: int = 8000
     natural_hours: float = 2.3
-    natural_steps: int = 2700  # of each of two rounds
+    natural_steps: int = 3600  # of each of two rounds
     decoder_steps: int = 3000
     keyframe_steps: int = 26000
     interpolation_steps: int = 8000
