@@ -39,9 +39,7 @@ class Appearance:
     to_crop: Float64[np.ndarray, "n 2 3"]  # steady similarity, frame pixels -> crop pixels
     yaw_deg: Float32[np.ndarray, " n"]  # 0 is frontal, positive turned to the right of the picture
     width: Float32[np.ndarray, " n"]  # of the face, pixels of the frame
-    hollow: Float32[
-        np.ndarray, " n"
-    ]  # share of what is between the lips that is dark, neither teeth nor tongue
+    hollow: Float32[np.ndarray, " n"]  # share of what is between the lips that is dark, see ``dark_share``
     covers: Sequence[Cover | None] = ()  # what is before the face, in each frame; empty if not looked for
 
     def __len__(self) -> int:

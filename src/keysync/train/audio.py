@@ -94,8 +94,8 @@ def train_audio(
     network = CompactAudioEncoder(CompactAudioConfig(phones=len(PHONES), curves=len(CURVES)))
     average = deepcopy(network).requires_grad_(False)
     network.to(where)
-    first = Round("exact", steps, _LEARNING_RATE, [(train, _BATCH)], test)
-    _learn(first, out, network, average, seed, where)
+    exact = _Round("exact", steps, _LEARNING_RATE, [(train, _BATCH)], test)
+    _learn(exact, out, network, average, seed, where)
     rows, tested = round(_NATURAL_SHARE * _BATCH), test
     for number, rate in enumerate(_NATURAL_RATES if natural_steps else (), start=1):
         spoken = timed(average, natural, seed)  # better each time
@@ -103,13 +103,13 @@ def train_audio(
         spoken = [item for item in spoken if item.voice not in kokoro.TEST_VOICES]
         network.load_state_dict(average.state_dict())
         shares = [(train, _BATCH - rows), (spoken, rows)]
-        _learn(Round(f"natural{number}", natural_steps, rate, shares, tested), out, network, average,
-               seed + number, where)  # fmt: skip
+        now = _Round(f"natural{number}", natural_steps, rate, shares, tested)
+        _learn(now, out, network, average, seed + number, where)
     write_conditions(average, tested, out / "conditions.csv")
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class _Round:
     """Steps on one mixture of speech, with a learning rate that rises and falls once."""
 
     name: str
@@ -128,7 +128,7 @@ class Round:
 
 
 def _learn(
-    now: Round, out: Path, network: CompactAudioEncoder, average: CompactAudioEncoder, seed: int,
+    now: _Round, out: Path, network: CompactAudioEncoder, average: CompactAudioEncoder, seed: int,
     device: torch.device,
 ) -> None:  # fmt: skip
     """Take all of a round's steps, or those that an interrupted run has left."""
