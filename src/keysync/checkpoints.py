@@ -195,11 +195,12 @@ def kokoro_file(name: str) -> Path:
     Raises:
         CheckpointError: it is not there, or altered.
     """
-    folders = [folder / "kokoro" for folder in (user_folder(), cache_folder()) if folder is not None]
-    for folder in folders:
-        if _matches(folder / name, KOKORO[name]):
-            return folder / name
-    raise CheckpointError(f"{folders[-1] / name}: missing or altered; run keysync models fetch kokoro")
+    path = _row(f"kokoro/{name}", KOKORO[name]).path
+    if path is None:
+        raise CheckpointError(
+            f"{cache_folder() / 'kokoro' / name}: missing or altered; run keysync models fetch kokoro"
+        )
+    return path
 
 
 def fetch_kokoro() -> Path:

@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of R, G and B (ITU-R BT.601)
 _DARK = 0.5  # of the skin's luma
 _FINE = 128  # pixels of a face's longer side that are looked at
 _FEWEST = 6  # pixels between the lips; fewer tell nothing
@@ -26,7 +25,7 @@ def dark_share(rgb: UInt8[np.ndarray, "h w 3"], landmarks: Float32[np.ndarray, "
     if (high <= low).any():
         return 0.0
     step = -(-int((high - low).max()) // _FINE)
-    luma = rgb[low[1] : high[1] : step, low[0] : high[0] : step].astype(np.float32) @ _LUMA
+    luma = cv2.cvtColor(rgb[low[1] : high[1] : step, low[0] : high[0] : step].copy(), cv2.COLOR_RGB2GRAY)
     points = ((landmarks - low) / step).astype(np.float32)
 
     def inside(outline: Float32[np.ndarray, "p 2"]) -> Bool[np.ndarray, "y x"]:
