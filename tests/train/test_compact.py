@@ -85,6 +85,6 @@ def test_the_hours_grow_with_the_work_and_shrink_with_the_cores() -> None:
     usual = Plan().hours()
     assert 3 < sum(usual.values()) < 12
     first = "draw and audio encoder"
-    assert Plan(clips=2400).hours()[first] == pytest.approx(2 * Plan(clips=1200).hours()[first])
-    assert Plan(clips=2400, jobs=3).hours()[first] == pytest.approx(Plan(clips=1200).hours()[first])
+    assert Plan(clips=4800).hours()[first] == pytest.approx(2 * Plan(clips=2400).hours()[first])
+    assert Plan(clips=4800, jobs=3).hours()[first] == pytest.approx(Plan(clips=2400).hours()[first])
     assert Plan(audio_steps=16000).hours()[first] > usual[first]
