@@ -34,7 +34,8 @@ FADE_S = Fraction(4, 25)
 # of a hanging jaw's at least; how much more of a face may be hidden.
 _LOOKED_THROUGH, _EARLY, _WIDE, _GRIN, _HANGING, _AS_CLEAR = 250, 40, 0.7, 0.3, 0.4, 0.05
 _TURNED_DEG = 8.0  # another look of the head: its jaw line lies elsewhere
-_YELL = 0.3  # of the eyes' distance between the lips: wider than any mouth that the compact model learnt from
+# Of the eyes' distance, between the lips: drawn mouths, which the model learnt from, are hardly ever wider.
+_YELL = 0.3
 _PAUSE_S = 60  # so long after the end of a speech its listener hears silence
 
 
