@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from keysync.models import compact_ear
+from keysync.synthetic.align import align
 from keysync.synthetic.speech import TEST_VOICES, speak
 from keysync.synthetic.text import sentence
-from keysync.train.align import align
 
 SENTENCES = 40
 SHARES = (50, 90, 98)

@@ -117,6 +117,7 @@ def test_people_whom_the_mesh_cannot_read_are_left_out(
 def test_another_seed_or_generator_has_another_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     first = clips_folder(7)
     assert clips_folder(8) != first
+    assert clips_folder(7, natural=True) != first
     monkeypatch.setattr(drawn, "VERSION", 99)
     assert clips_folder(7) != first
 

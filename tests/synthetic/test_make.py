@@ -17,7 +17,7 @@ from keysync.clip import Frame
 from keysync.errors import ConfigError
 from keysync.evaluate.lips import best_lag, correlation, opening
 from keysync.face.track import face_tracker, smooth
-from keysync.synthetic import make
+from keysync.synthetic import kokoro, make
 from keysync.synthetic.head import head_model, weight_vector
 from keysync.synthetic.make import (
     ClipPlan,
@@ -39,6 +39,8 @@ from keysync.synthetic.person import (
     pose,
 )
 from keysync.synthetic.rasterise import draw_visible
+from keysync.synthetic.speech import speak
+from keysync.synthetic.utterance import Utterance
 
 PLAN = ClipPlan(split="train", identity=7, voice=7, text=7, scene=7, motion=7, size=(128, 128), seconds=0.6)
 
@@ -317,3 +319,25 @@ def test_occluders_vary_alone_and_are_off_unless_asked_for() -> None:
     assert replace(other[0], occluder=None) == plain[0]
     test = plan_clips(1, seed=1, split="test", occluders=True)[0]
     assert test.rng("occluder").random() != other[0].rng("occluder").random()
+
+
+def test_natural_speech_has_its_phones_where_the_ear_finds_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[Utterance] = []
+
+    def utter(text: str, how: kokoro.Style, rng: np.random.Generator) -> tuple[np.ndarray, tuple[str, ...]]:
+        assert how.name in kokoro.TEST_VOICES
+        said.append(speak(text, "slt", rng))  # in the place of Kokoro, whose voices weigh 120 MB
+        return said[0].samples, tuple(phone.name for phone in said[0].phones)
+
+    numbers = np.zeros((510, 256), np.float32)
+    monkeypatch.setattr(kokoro, "draw_style", lambda _: kokoro.Style("af_one", "en-us", numbers))
+    monkeypatch.setattr(kokoro, "style", lambda voice: kokoro.Style(voice, "en-us", numbers))
+    monkeypatch.setattr(kokoro, "utter", utter)
+    clip = draw_clip(replace(PLAN, split="test", natural=True, seconds=2.0, size=(64, 64)))
+    count = len(clip.labels.phone_names)
+    assert clip.voice in kokoro.TEST_VOICES
+    assert count > 10
+    assert list(clip.labels.phone_names) == [phone.name for phone in said[0].phones][:count]
+    true_s = [phone.start_s for phone in said[0].phones[:count]]
+    assert np.median(np.abs(clip.labels.phone_starts_s - true_s)) < 0.03
+    assert not plan_clips(1, 1, split="test")[0].natural

@@ -10,7 +10,7 @@ import pytest
 from keysync.synthetic.speech import speak
 from keysync.synthetic.text import sentence
 from keysync.synthetic.utterance import PHONES
-from keysync.train.natural import Said
+from keysync.train.spoken import Said
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from keysync.synthetic.utterance import PHONES
 from keysync.train import audio
 from keysync.train.audio import augment_mel, augment_sound, make_spoken, train_audio, travelled
 from keysync.train.hearing import CURVES
-from keysync.train.natural import Said
+from keysync.train.spoken import Said
 
 pytestmark = pytest.mark.skipif(
     shutil.which("flite") is None or ctypes.util.find_library("espeak-ng") is None,

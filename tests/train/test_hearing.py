@@ -10,7 +10,8 @@ import pytest
 
 from keysync.models import compact_ear
 from keysync.synthetic.utterance import PHONES, RATE_HZ
-from keysync.train.hearing import CONDITIONS, CURVES, Spoken, evaluate, write_conditions
+from keysync.train.hearing import CONDITIONS, CURVES, evaluate, write_conditions
+from keysync.train.spoken import Spoken
 
 
 def _spoken(voice: str, seed: int) -> Spoken:

@@ -12,9 +12,10 @@ import pytest
 
 from keysync.models import compact_ear
 from keysync.synthetic import kokoro
-from keysync.synthetic.kokoro import Script, Style
-from keysync.train import natural
-from keysync.train.natural import Said, natural_speech, timed
+from keysync.synthetic.kokoro import Style
+from keysync.train import natural, spoken
+from keysync.train.natural import natural_speech, timed
+from keysync.train.spoken import Said
 
 needs_flite = pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
 
@@ -39,23 +40,23 @@ def test_wrong_words_are_left_out_and_silence_is_put_around_the_others(
 def test_speech_is_made_once_and_the_same_for_a_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
 
-    def sound(script: Script, how: Style, speed: float) -> np.ndarray:
+    def say(text: str, how: Style, rng: np.random.Generator) -> tuple[np.ndarray, tuple[str, ...]]:
         made.append(how.name)
-        return np.sin(np.arange(round(24000 * len(script.phones) / 12 / speed), dtype=np.float32) / 9)
+        return 0.5 * np.sin(np.arange(8000, dtype=np.float32) * rng.uniform(0.1, 0.2)), ("PAU", text, "PAU")
 
-    some = Style("af_one", False, np.zeros((510, 256), np.float32))
+    some = Style("af_one", "en-us", np.zeros((510, 256), np.float32))
     monkeypatch.setattr(natural, "_TEST_UTTERANCES", 1)
-    monkeypatch.setattr(natural, "read", lambda *_: Script("pˈɑpə.", ("PAU", "P", "AA", "P", "AX", "PAU")))
+    monkeypatch.setattr(natural, "draw_text", lambda *_: "AA")
     monkeypatch.setattr(natural, "draw_style", lambda _: some)
     monkeypatch.setattr(natural, "style", lambda voice: replace(some, name=voice))
-    monkeypatch.setattr(natural, "speak_kokoro", sound)
-    monkeypatch.setattr(natural, "_BLOCK", 2)
+    monkeypatch.setattr(natural, "utter", say)
+    monkeypatch.setattr(spoken, "_BLOCK", 2)
     first = natural_speech(tmp_path / "a", hours=0.003, seed=1, jobs=1)
     assert [item.voice for item in first] == [*kokoro.TEST_VOICES, *["af_one"] * 3]
-    assert len(made) == 5
+    assert len(made) == 7
     (tmp_path / "a" / "00002.npz").unlink()  # as if broken off there
     again = natural_speech(tmp_path / "a", hours=0.003, seed=1, jobs=1)
-    assert len(made) == 7
+    assert len(made) == 9
     for one, other in zip(first, again, strict=True):
         assert np.array_equal(one.samples, other.samples)
         assert np.array_equal(one.phones, other.phones)

@@ -38,7 +38,7 @@ from keysync.evaluate.pool import ENDED, pool
 from keysync.evaluate.result import Look, Progress, Results, Values
 from keysync.evaluate.rows import write_frozen, write_silence, write_truth
 from keysync.models import Models, load_models
-from keysync.outline import model_folder
+from keysync.outline import COMPACT, model_folder, read_description
 from keysync.pipeline import sync_file
 from keysync.synthetic.make import VERSION, make_clips, plan_clips
 
@@ -70,24 +70,27 @@ class Found:
     failures: list[str]
 
 
-def clips_folder(seed: int) -> Path:
-    """Where the clips of ``seed`` are kept; another generator or another plan has another folder."""
+def clips_folder(seed: int, natural: bool = False) -> Path:
+    """Where the clips of ``seed`` are kept; another generator, plan, or ear that times them has another."""
     key = f"v{VERSION}-{_SIZE[0]}x{_SIZE[1]}-{_SECONDS}s-{_FRAMING}-seed{seed}"
+    if natural:
+        key += f"-natural-{read_description(COMPACT)['sha256']['audio.safetensors'][:8]}"
     return cache_folder().parent / "drawn" / key
 
 
 def draw(
-    people: int, seed: int, workers: Executor, jobs: int, on_progress: Progress | None = None
-) -> list[int]:
+    people: int, seed: int, workers: Executor, jobs: int, on_progress: Progress | None = None, *,
+    natural: bool = False,
+) -> list[int]:  # fmt: skip
     """Draw what is not in the cache yet: two takes a person, the reference films, and all their tracks.
 
     Returns:
         the numbers of the first ``people`` whose lips the face mesh can read; person k has the clips 2 k
-        and 2 k + 1 of ``clips_folder(seed)``.
+        and 2 k + 1 of ``clips_folder(seed, natural)``.
     Raises:
         ConfigError: the mesh can read too few.
     """
-    folder = clips_folder(seed)
+    folder = clips_folder(seed, natural)
     readable: list[int] = []
     stop = 0
     while len(readable) < people:
@@ -95,8 +98,9 @@ def draw(
         if stop > _TRIED * people:
             raise ConfigError(f"seed {seed}: the face mesh can read few of its people; take another seed")
         plans = plan_clips(
-            2 * stop, seed, split="test", takes=2, size=_SIZE, seconds=_SECONDS, framing=_FRAMING
-        )
+            2 * stop, seed, split="test", takes=2, size=_SIZE, seconds=_SECONDS, framing=_FRAMING,
+            natural=natural,
+        )  # fmt: skip
         if not all((folder / f"{index:05d}").exists() for index in range(len(plans))):
             for count, _ in enumerate(make_clips(plans, folder, jobs), start=1):
                 if on_progress:
@@ -140,6 +144,7 @@ def evaluate_drawn(
     *,
     people: int = PEOPLE,
     seed: int = SEED,
+    natural: bool = False,
     jobs: int = 1,
     device: str = "cpu",
     metrics: Sequence[str] | None = None,
@@ -151,17 +156,19 @@ def evaluate_drawn(
         rows: of ``REFERENCES``, or what ``load_models`` takes: compact, full, a model folder.
         people: 1 or more; fewer people are the first of more.
         seed: of the drawn set; another one shares nothing with it.
+        natural: said by voices that sound like people, whose phones are where the compact model's ear finds
+            them in sound and text.
     Raises:
         ConfigError: no people, no row, or a row that is neither a reference nor a model.
     """
     check(rows, people, seed)
-    folder = clips_folder(seed)
-    about = {"suite": "drawn", "people": people, "seed": seed, "generator": VERSION}
+    folder = clips_folder(seed, natural)
+    about = {"suite": "drawn", "people": people, "seed": seed, "natural": natural, "generator": VERSION}
     results = Results(about)
     with tempfile.TemporaryDirectory() as scratch, pool(jobs) as workers:
         crowd = [
             Person(f"{seed}/{number}", *_takes(folder, number), Path(scratch) / f"{number}")
-            for number in draw(people, seed, workers, jobs, on_progress)
+            for number in draw(people, seed, workers, jobs, on_progress, natural=natural)
         ]
         queued = {workers.submit(evaluate_person, p, tuple(rows), device): p for p in crowd}
         found: dict[str, Found] = {}

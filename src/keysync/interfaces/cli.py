@@ -313,6 +313,9 @@ def synth(
         bool, typer.Option("--occluders", help="Something comes before every face.")
     ] = False,
     rooms: Annotated[bool, typer.Option("--rooms", help="Speech is heard with echo and noise.")] = False,
+    natural: Annotated[
+        bool, typer.Option("--natural", help="Voices that sound like people (keysync models fetch kokoro).")
+    ] = False,
     sheet: Annotated[Path | None, typer.Option(help="Write a PNG with frames of every clip.")] = None,
     jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
 ) -> None:
@@ -322,7 +325,7 @@ def synth(
         from keysync.synthetic.sheet import contact_sheet
     plans = plan_clips(
         clips, seed, split="train", size=(size, size), seconds=seconds, framing="head",
-        occluders=occluders, rooms=rooms,
+        occluders=occluders, rooms=rooms, natural=natural,
     )  # fmt: skip
     folders = []
     with _bar() as advance:

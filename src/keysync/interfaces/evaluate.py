@@ -32,6 +32,9 @@ def evaluate(
     ] = "truth,nothing,frozen,MODEL",
     people: Annotated[int, typer.Option(help="For --suite drawn: how many, 1 or more.")] = 24,
     seed: Annotated[int, typer.Option(help="For --suite drawn: another seed is a fresh set.")] = 7,
+    natural: Annotated[
+        bool, typer.Option("--natural", help="For --suite drawn: voices that sound like people (Kokoro's).")
+    ] = False,
     device: Annotated[str, typer.Option(help="Where models compute: cpu, cuda, mps.")] = "cpu",
     jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
     json: Annotated[Path | None, typer.Option(help="Write all numbers.")] = None,
@@ -68,6 +71,7 @@ def evaluate(
                 names,
                 people=people,
                 seed=seed,
+                natural=natural,
                 jobs=jobs,
                 device=device,
                 metrics=chosen,

@@ -32,7 +32,7 @@ _AROUND = 5  # pixels around a cover that are not trusted either: its soft edge 
 # Answers between these become the soft edge of the mask.
 _NONE, _WHOLE = 0.3, 0.6
 _SPECK = 16  # pixels of a crop of 128: smaller covers are noise
-_FLEETING = 160  # pixels: smaller covers must be seen in two frames in a row
+_FLEETING = 400  # pixels: smaller covers must be seen in two frames in a row
 # A cover counts if it is large and reaches into the face, or if the median answer in it is sure.
 _LARGE, _SURE = 400, 0.9
 _CELL_HIDDEN = 0.97  # share of a latent cell that must be hidden for it to be left alone

@@ -2,17 +2,18 @@
 
 Other synthesisers tell exactly when each phone starts and sound like machines. Kokoro's voices, and mixtures
 of them, sound like people, and its own idea of when a phone starts is some 65 ms late and 25 ms uncertain. So
-it is not asked: ``train/align.py`` finds the times in the sound.
+it is not asked: ``synthetic/align.py`` finds the times in the sound.
 
 Source: Kokoro-82M v1.0 (hexgrad, 2025), its 8-bit ONNX file and phone alphabet; espeak-ng's IPA.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,20 @@ from jaxtyping import Float32
 
 from keysync.checkpoints import KOKORO, kokoro_file
 from keysync.errors import InputError, MissingProgram
-from keysync.synthetic.utterance import PAUSE
+from keysync.synthetic.text import babble, sentence
+from keysync.synthetic.utterance import PAUSE, resample_sound
 
-RATE_HZ = 24000
-TEST_VOICES = ("am_michael", "bf_emma")  # never trained on, nor mixed into others
+_RATE_HZ = 24000
+TEST_VOICES = ("am_michael", "bf_emma", "em_alex", "if_sara")  # never trained on, nor mixed into others
+ENGLISH, OTHERS = ("en-us", "en-gb"), ("es", "fr-fr", "it", "pt-br")  # as espeak-ng calls what can be said
 _STYLE, _LONGEST = 256, 510  # numbers of a style, symbols of a sentence
-_MIXED, _FOREIGN = 0.4, 0.2  # of the voices drawn; the rest are English ones as they are
+_ENDED = 0.25  # of the syllables of what is no language's, closed: nasal vowels, clusters
+_ABROAD = 0.4  # of what is said, in one of OTHERS
+_MIXED = 0.4  # of the voices drawn; the rest are voices as they are
+_LANGUAGES = dict(
+    zip("abefip", ENGLISH + OTHERS, strict=True)
+)  # by the first letter of a voice that speaks it
+_GUESTS, _GUESTS_ABROAD = 0.2, 0.5  # of the voices drawn: of another language than they speak here
 
 # Symbol -> ours. A stress mark or a blank is a symbol too, but no phone.
 _TABLE = """
@@ -35,13 +44,36 @@ b=B d=D f=F h=HH j=Y k=K l=L m=M n=N p=P s=S t=T v=V w=W z=Z ɡ=G ŋ=NG ɹ=R ʃ=
 A=EY I=AY O=OW Q=OW W=AW Y=OY i=IY u=UW ɑ=AA ɔ=AO ɒ=AO ɛ=EH ɪ=IH ᵻ=IH ʊ=UH ʌ=AH ə=AX ᵊ=AX ɜ=ER æ=AE a=AE
 ,=PAU .=PAU
 """
-_PHONES = dict(entry.split("=") for entry in _TABLE.split())
+# What other languages have besides, or mean by the same symbol. A nasal vowel is the vowel to lips; an r of
+# the tongue's tip looks like a d, one of the throat like nothing.
+_TABLE_ABROAD = """
+a=AA ɐ=AX æ=AX o=AO ʊ=UH y=UW ø=UH œ=UH β=B ɣ=G r=D ɾ=D ʁ=HH x=HH χ=HH ɲ=N+Y ʎ=L+Y ʦ=T+S ʣ=D+Z ʝ=Y ɥ=W e=EH
+"""
+_PHONES = {symbol: (ours,) for symbol, ours in (entry.split("=") for entry in _TABLE.split())}
+_PHONES_ABROAD = _PHONES | {
+    symbol: tuple(ours.split("+")) for symbol, ours in (entry.split("=") for entry in _TABLE_ABROAD.split())
+}
+_SAID = dict.fromkeys(ENGLISH, _PHONES) | dict.fromkeys(OTHERS, _PHONES_ABROAD)
+_SAID["pt-br"] = _PHONES_ABROAD | {"y": ("IH",)}  # espeak-ng's sign there for an e that ends a word
 # Kokoro's number of each symbol, which its weights were trained with.
 _NUMBERS = dict(zip(",. AIOQSTWY", (3, 4, 16, 24, 25, 31, 33, 35, 36, 39, 41), strict=True)) | {
     **{letter: 43 + index for index, letter in enumerate("abcdefghijklmnopqrstuvwxyz") if letter not in "g"},
     **{"ᵊ": 42, "ɑ": 69, "ɒ": 71, "æ": 72, "ɔ": 76, "ð": 81, "ʤ": 82, "ə": 83, "ɛ": 86, "ɜ": 87, "ɡ": 92},
     **{"ɪ": 102, "ŋ": 112, "θ": 119, "ɹ": 123, "ʃ": 131, "ʧ": 133, "ʊ": 135, "ʌ": 138, "ʒ": 147, "ˈ": 156},
-    **{"ˌ": 157, "ː": 158, "ᵻ": 177},
+    **{
+        "ˌ": 157,
+        "ː": 158,
+        "ᵻ": 177,
+        "\u0303": 17,
+        "ʣ": 18,
+        "ʦ": 20,
+        "ɐ": 70,
+        "β": 75,
+        "ɥ": 99,
+        "ʝ": 103,
+        "ɲ": 114,
+    },
+    **{"ø": 116, "œ": 120, "ɾ": 125, "ʁ": 128, "ɣ": 139, "χ": 142, "ʎ": 143},
 }
 # espeak-ng's way of writing -> Kokoro's, in this order.
 _SPELT = """
@@ -49,14 +81,16 @@ _SPELT = """
 """
 _AMERICAN = "ɜːɹ=ɜɹ ɜː=ɜɹ ɚ=əɹ ɪə=iə oː=ɔ o=ɔ ː= ɾ=T ɒ=ɔ"
 _BRITISH = "eə=ɛː iə=ɪə æ=a ɚ=əɹ ɾ=t"
+_ABROAD_SPELT = "tʃ=ʧ dʒ=ʤ ts=ʦ dz=ʣ g=ɡ -="
+_WRITTEN = {"en-us": f"{_SPELT} {_AMERICAN}", "en-gb": f"{_SPELT} {_BRITISH}"}
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """One way to sound: a voice, or a mixture of two."""
+    """One way to sound: a voice, or a mixture of two, and what it speaks."""
 
     name: str
-    british: bool
+    language: str  # of ENGLISH or OTHERS
     numbers: Float32[np.ndarray, "lengths 256"]  # for a sentence of each length
 
 
@@ -69,26 +103,29 @@ class Script:
 
 
 def draw_style(rng: np.random.Generator) -> Style:
-    """An English voice, a mixture of one with any other, or a voice of another language speaking English.
+    """A voice, or a mixture of one with any other; most speak their own language, and most English.
 
     Raises:
         CheckpointError: Kokoro is not on this machine.
     """
     known = [name for name in sorted(_voices()) if name not in TEST_VOICES]
-    english = [name for name in known if name[0] in "ab"]
+    abroad = rng.random() < _ABROAD
+    said = [str(rng.choice(OTHERS))] if abroad else ENGLISH
+    natives = [name for name in known if _LANGUAGES.get(name[0]) in said]
+    guests = [name for name in known if name not in natives]
     kind = rng.random()
-    if kind < _FOREIGN:
-        return style(str(rng.choice([name for name in known if name not in english])))
-    first = style(str(rng.choice(english)))
-    if kind > _FOREIGN + _MIXED:
+    if kind < (_GUESTS_ABROAD if abroad else _GUESTS):
+        return replace(style(str(rng.choice(guests))), language=said[0])
+    first = style(str(rng.choice(natives)))
+    if kind < 1 - _MIXED:
         return first
     other, share = style(str(rng.choice(known))), np.float32(rng.uniform(0.3, 0.75))
     mixed = share * first.numbers + (1 - share) * other.numbers
-    return Style(f"{first.name}+{other.name}", first.british, mixed)
+    return Style(f"{first.name}+{other.name}", first.language, mixed)
 
 
 def style(voice: str) -> Style:
-    """A voice as it is.
+    """A voice as it is; those of languages that we cannot read speak English.
 
     Raises:
         CheckpointError: Kokoro is not on this machine.
@@ -96,39 +133,66 @@ def style(voice: str) -> Style:
     """
     if voice not in _voices():
         raise InputError(f"{voice}: no such voice; take one of {', '.join(sorted(_voices()))}")
-    return Style(voice, voice.startswith("b"), _voices()[voice])
+    return Style(voice, _LANGUAGES.get(voice[0], ENGLISH[0]), _voices()[voice])
 
 
-def read(text: str, british: bool) -> Script:
-    """What to say, by espeak-ng's reading of English; each comma and full stop is a pause.
+def read(text: str, language: str) -> Script:
+    """What to say, by espeak-ng's reading; each comma and full stop is a pause.
 
+    Args:
+        language: of ``ENGLISH`` or ``OTHERS``.
     Raises:
         MissingProgram: espeak-ng is not installed.
         InputError: it says a phone that our tables do not have, or nothing.
     """
+    known = _SAID[language]
     parts = []
     for clause, mark in re.findall(r"([^,.]+)([,.]?)", text):
-        spelt = _ipa(clause, "en-gb" if british else "en-us")
-        for entry in (*_SPELT.split(), *(_BRITISH if british else _AMERICAN).split()):
+        spelt = _ipa(clause, language)
+        for entry in _WRITTEN.get(language, _ABROAD_SPELT).split():
             theirs, _, kokoro = entry.partition("=")
             spelt = spelt.replace(theirs, kokoro)
         parts.append(spelt + mark)
     symbols = " ".join(parts)
     phones = [PAUSE]
     for index, symbol in enumerate(symbols):
-        if symbol in " ˈˌː":
+        if symbol in " ˈˌː\u0303":
             continue
-        if symbol not in _PHONES:
+        if symbol not in known:
             raise InputError(
                 f"espeak-ng: sound {symbol!r} in {text!r} is not in our table; add it to kokoro.py"
             )
         if symbol == "ɹ" and symbols[index - 1 : index] in ("ɜ", "ə") and phones[-1] in ("ER", "AX"):
             phones[-1] = "ER"  # one sound to us
         elif (symbol, phones[-1]) != (",", PAUSE):
-            phones.append(_PHONES[symbol])
+            phones += known[symbol]
     if len(phones) < 3 or len(symbols) > _LONGEST:
         raise InputError(f"{text!r}: give Kokoro a sentence, {_LONGEST} sounds at most")
     return Script(symbols, tuple(phones if phones[-1] == PAUSE else [*phones, PAUSE]))
+
+
+def draw_text(language: str, rng: np.random.Generator, seconds: float | None = None) -> str:
+    """A sentence of English words, or of made-up ones that ``language`` can read, long enough for a time."""
+    if language in ENGLISH:
+        return sentence(rng, None if seconds is None else max(3, math.ceil(3.5 * seconds)))
+    return babble(rng, None if seconds is None else max(2, math.ceil(2.5 * seconds)), _ENDED)
+
+
+def utter(
+    text: str, how: Style, rng: np.random.Generator
+) -> tuple[Float32[np.ndarray, " n"], tuple[str, ...]]:
+    """Say ``text`` at a pace, size of throat and level that are drawn: sound at 16 kHz, and its phones.
+
+    Raises:
+        CheckpointError: Kokoro is not on this machine.
+        MissingProgram: onnxruntime or espeak-ng is not installed.
+        InputError: there is nothing to say in it, or too much.
+    """
+    script = read(text, how.language)
+    sound = speak_kokoro(script, how, float(rng.uniform(0.8, 1.25)))
+    samples, _ = resample_sound(sound, _RATE_HZ, playback=rng.uniform(0.92, 1.09))
+    level = rng.uniform(0.3, 0.9) / max(float(np.abs(samples).max()), 1e-4)
+    return samples * np.float32(level), script.phones
 
 
 def speak_kokoro(script: Script, how: Style, speed: float) -> Float32[np.ndarray, " n"]:
@@ -186,4 +250,4 @@ def _ipa(clause: str, voice: str) -> str:
         raise MissingProgram("espeak-ng: not found; install it (Debian: apt install espeak-ng)") from error
     if done.returncode:
         raise InputError(f"espeak-ng: could not read {clause!r}: {done.stderr.strip() or 'no reason given'}")
-    return " ".join(done.stdout.split())
+    return " ".join(re.sub(r"\([a-z-]+\)", "", done.stdout).split())  # (en): it takes this word for English

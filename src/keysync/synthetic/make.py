@@ -41,6 +41,7 @@ from av.video.reformatter import Colorspace
 from jaxtyping import Bool, Float16, Float32, UInt8
 
 from keysync.errors import ConfigError
+from keysync.synthetic import kokoro
 from keysync.synthetic.articulate import Mouth, articulate
 from keysync.synthetic.behave import behave, merge
 from keysync.synthetic.camera import FRAMINGS, Camera, expose
@@ -94,6 +95,7 @@ class ClipPlan:
     framing: str = "face"
     occluder: int | None = None  # None: nothing in front
     room: int | None = None  # None: no echo, no noise
+    natural: bool = False  # said by voices that sound like people, whose phones lie where our ear finds them
 
     def __post_init__(self) -> None:
         if self.split not in _SPLITS:
@@ -251,11 +253,12 @@ def plan_clips(
     framing: str = "face",
     occluders: bool = False,
     rooms: bool = False,
+    natural: bool = False,
 ) -> list[ClipPlan]:
     """Plan a set of clips: new words in each, and ``takes`` clips in a row of one person in one scene.
 
     With ``occluders``, something comes before the face in every clip; with ``rooms``, every clip's speech
-    is heard with echo and noise.
+    is heard with echo and noise; with ``natural``, Kokoro says everything.
     """
     first = seed * 1_000_000  # sets of different seeds share nothing
     return [
@@ -272,6 +275,7 @@ def plan_clips(
             framing=framing,
             occluder=first + index if occluders else None,
             room=first + index if rooms else None,
+            natural=natural,
         )
         for index in range(count)
     ]
@@ -336,6 +340,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--takes", type=int, default=1, help="clips per person, scene and motion")
     parser.add_argument("--occluders", action="store_true", help="something comes before every face")
     parser.add_argument("--rooms", action="store_true", help="all speech is heard with echo and noise")
+    parser.add_argument("--natural", action="store_true", help="all speech is Kokoro's")
     parser.add_argument("--jobs", type=int, default=1)
     args = parser.parse_args(arguments)
     plans = plan_clips(
@@ -349,6 +354,7 @@ def main(arguments: list[str] | None = None) -> None:
         framing=args.framing,
         occluders=args.occluders,
         rooms=args.rooms,
+        natural=args.natural,
     )
     started = time.monotonic()
     for done, folder in enumerate(make_clips(plans, args.out, args.jobs), start=1):
@@ -362,12 +368,15 @@ def _size(text: str) -> tuple[int, int]:
 
 def _say(plan: ClipPlan) -> tuple[str, str, Utterance, Mouth]:
     """Voice and text of a plan, the speech cut to its length, and the mouth that says it."""
-    voices = TRAIN_VOICES if plan.split == "train" else TEST_VOICES
     speaker, text_rng = plan.rng("voice"), plan.rng("text")
-    voice = str(speaker.choice(voices))
-    text = sentence(text_rng, max(3, math.ceil(plan.seconds * _WORDS_PER_SECOND)))
     duration_s = plan.frame_count / plan.fps
-    utterance = _cut(speak(text, voice, speaker), float(duration_s))
+    if plan.natural:
+        voice, text, whole = _say_naturally(plan, speaker, text_rng)
+    else:
+        voice = str(speaker.choice(TRAIN_VOICES if plan.split == "train" else TEST_VOICES))
+        text = sentence(text_rng, max(3, math.ceil(plan.seconds * _WORDS_PER_SECOND)))
+        whole = speak(text, voice, speaker)
+    utterance = _cut(whole, float(duration_s))
     mouth = articulate(
         utterance,
         float(duration_s),
@@ -377,6 +386,21 @@ def _say(plan: ClipPlan) -> tuple[str, str, Utterance, Mouth]:
         lip_gain=speaker.uniform(0.7, 1.25),
     )
     return voice, text, utterance, mouth
+
+
+def _say_naturally(
+    plan: ClipPlan, speaker: np.random.Generator, text_rng: np.random.Generator
+) -> tuple[str, str, Utterance]:
+    # Here, because only this needs PyTorch, which takes seconds to import.
+    from keysync.models import compact_ear
+    from keysync.synthetic.align import align
+
+    how = kokoro.draw_style(speaker)
+    if plan.split == "test":
+        how = kokoro.style(str(speaker.choice(kokoro.TEST_VOICES)))
+    text = kokoro.draw_text(how.language, text_rng, plan.seconds)
+    samples, phones = kokoro.utter(text, how, speaker)
+    return how.name, text, align(compact_ear(), samples, phones)[0]
 
 
 def _cut(utterance: Utterance, duration_s: float) -> Utterance:

@@ -87,12 +87,22 @@ def _nonsense(rng: np.random.Generator) -> str:
     return "".join(str(rng.choice(part)) for part in (_ONSETS, _VOWELS, _CODAS))
 
 
-def babble(rng: np.random.Generator) -> str:
-    """Draw a sentence of 5 to 11 made-up words that most languages spell as they say them."""
-    words = []
-    for _ in range(int(rng.integers(5, 12))):
+def babble(rng: np.random.Generator, words: int | None = None, ended: float = 0.0) -> str:
+    """Draw ``words`` made-up words (5 to 11 if not given) that most languages spell as they say them.
+
+    Args:
+        ended: share of the syllables that end in a consonant.
+    """
+    count = int(rng.integers(5, 12)) if words is None else words
+    drawn = []
+    for _ in range(count):
         syllables = [
-            str(rng.choice(_BABBLED)) + str(rng.choice([*"aeiou"])) for _ in range(rng.integers(1, 5))
+            str(rng.choice(_BABBLED)) + str(rng.choice([*"aeiou"])) + _end(rng, ended)
+            for _ in range(rng.integers(1, 5))
         ]
-        words.append("".join(syllables) + ("," if rng.random() < 0.06 else ""))
-    return " ".join(words) + "."
+        drawn.append("".join(syllables) + ("," if rng.random() < 0.06 else ""))
+    return " ".join(drawn) + "."
+
+
+def _end(rng: np.random.Generator, share: float) -> str:
+    return str(rng.choice([*"nmrsl"])) if share and rng.random() < share else ""

@@ -12,7 +12,6 @@ import csv
 import json
 import math
 import time
-from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
@@ -36,9 +35,10 @@ from keysync.synthetic.channel import CODECS, coded, music, narrow, over
 from keysync.synthetic.speech import EAR_VOICES, TEST_VOICES, speak
 from keysync.synthetic.text import babble, sentence
 from keysync.synthetic.utterance import PHONES, RATE_HZ
-from keysync.train.hearing import CURVES, Spoken, evaluate, label, to_float, write_conditions
+from keysync.train.hearing import CURVES, evaluate, label, to_float, write_conditions
 from keysync.train.natural import natural_speech, timed
 from keysync.train.run import Checkpoint
+from keysync.train.spoken import Spoken, load, make_once, save
 
 _BATCH, _CROP_TOKENS = 32, 100  # 32 pieces of 2 s
 _LEARNING_RATE, _WARM_UP_STEPS = 1e-3, 50
@@ -85,7 +85,7 @@ def train_audio(
     where = pick_device(device)
     torch.manual_seed(seed)
     natural = natural_speech(out / "natural", natural_hours, seed, jobs) if natural_steps else []
-    speech = _speech(out / "speech.npz", hours_of_speech, seed, jobs)
+    speech = _speech(out / "speech", hours_of_speech, seed, jobs)
     train = [item for item in speech if item.voice not in TEST_VOICES]
     test = [item for item in speech if item.voice in TEST_VOICES]
     hours = sum(len(item.samples) for item in train) / RATE_HZ / 3600
@@ -98,7 +98,10 @@ def train_audio(
     _learn(exact, out, network, average, seed, where)
     rows, tested = round(_NATURAL_SHARE * _BATCH), test
     for number, rate in enumerate(_NATURAL_RATES if natural_steps else (), start=1):
-        spoken = timed(average, natural, seed)  # better each time
+        record = out / f"natural{number}.npz"
+        if not record.exists():
+            save(record, timed(average, natural, seed))  # better each time
+        spoken = load(record, Spoken)
         tested = test + [item for item in spoken if item.voice in kokoro.TEST_VOICES]
         spoken = [item for item in spoken if item.voice not in kokoro.TEST_VOICES]
         network.load_state_dict(average.state_dict())
@@ -180,40 +183,12 @@ def make_spoken(voice: str, seed: list[int]) -> Spoken:
     return label(speak(text, voice, rng), voice, rng)
 
 
-def _speech(path: Path, hours: float, seed: int, jobs: int) -> list[Spoken]:
-    if path.exists():
-        return _load_speech(path)
+def _speech(folder: Path, hours: float, seed: int, jobs: int) -> list[Spoken]:
     rng = np.random.default_rng([seed, 1])
     # An utterance lasts 4.8 s on average, silence included.
     voices = [_draw_voice(rng) for _ in range(max(1, round(hours * 750)))]
     voices += [voice for voice in TEST_VOICES for _ in range(_TEST_UTTERANCES)]
-    seeds = [[seed, 2, index] for index in range(len(voices))]
-    if jobs == 1:
-        spoken = list(map(make_spoken, voices, seeds))
-    else:
-        with ProcessPoolExecutor(jobs) as pool:
-            spoken = list(pool.map(make_spoken, voices, seeds, chunksize=8))
-    part = path.with_suffix(".part.npz")
-    np.savez(
-        part,
-        voices=np.array([item.voice for item in spoken]),
-        tokens=np.array([len(item.phones) for item in spoken]),
-        samples=np.concatenate([item.samples for item in spoken]),
-        phones=np.concatenate([item.phones for item in spoken]),
-        curves=np.concatenate([item.curves for item in spoken]),
-    )
-    part.replace(path)
-    return spoken
-
-
-def _load_speech(path: Path) -> list[Spoken]:
-    with np.load(path) as held:
-        tokens = held["tokens"]
-        voices = [str(voice) for voice in held["voices"]]
-        cuts = np.cumsum(tokens)[:-1]
-        samples = np.split(held["samples"], cuts * TOKEN_HOP)
-        phones, curves = np.split(held["phones"], cuts), np.split(held["curves"], cuts)
-    return [Spoken(*parts) for parts in zip(voices, samples, phones, curves, strict=True)]
+    return make_once(folder, Spoken, make_spoken, voices, [seed, 2], jobs)
 
 
 def _draw_voice(rng: np.random.Generator) -> str:

@@ -62,7 +62,7 @@ class Plan:
     seconds: float = 2.8  # of every clip
     speech_hours: float = 10.0
     audio_steps: int = 8000
-    natural_hours: float = 2.3
+    natural_hours: float = 3.8
     natural_steps: int = 3600  # of each of two rounds
     decoder_steps: int = 3000
     keyframe_steps: int = 26000

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int16, Int64
+from jaxtyping import Float, Float32, Int16
 from torch import Tensor
 
 from keysync.audio.compact import TOKEN_HOP, CompactAudioEncoder
@@ -17,22 +16,13 @@ from keysync.synthetic.articulate import articulate
 from keysync.synthetic.channel import CODECS, Samples, coded, music, narrow, over
 from keysync.synthetic.room import echo, noise
 from keysync.synthetic.utterance import PAUSE, PHONES, RATE_HZ, Phone, Utterance
+from keysync.train.spoken import Spoken
 
 CURVES = ("jaw", "closure", "tuck", "rounding", "stretch", "upper", "lower")
 CURVE_SCALES = (0.12, 0.40, 0.30, 0.25, 0.06, 0.06, 0.08)  # rough deviations: each then counts alike
 TOKEN_S = TOKEN_HOP / RATE_HZ
 
 Condition = Callable[[Samples, np.random.Generator], Samples]
-
-
-@dataclass(frozen=True, slots=True)
-class Spoken:
-    """One utterance and what the network should say about each of its 20 ms."""
-
-    voice: str
-    samples: Int16[np.ndarray, " n"]
-    phones: Int64[np.ndarray, " t"]  # place in PHONES
-    curves: Float32[np.ndarray, "t 7"]  # CURVES, in units of CURVE_SCALES
 
 
 # Fixed settings, each harder than most footage.

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from keysync.models import compact_ear
+from keysync.synthetic.align import align, best_path
 from keysync.synthetic.speech import speak
-from keysync.train.align import align, best_path
 
 
 def test_the_best_path_is_the_best_of_all_paths() -> None:
