@@ -74,6 +74,9 @@ def test_what_is_read_is_what_is_heard() -> None:
     assert read("Papa, a bird.", "en-us").phones == (
         *("PAU", "P", "AA", "P", "AX", "PAU", "AX", "B", "ER", "D", "PAU"),
     )
+    assert read("Around a burr", "en-gb").phones == (
+        *("PAU", "AX", "R", "AW", "N", "D", "AX", "B", "ER", "PAU"),
+    )
     assert read("A hot car", "en-gb").phones == (*("PAU", "AX", "HH", "AO", "T", "K", "AA", "PAU"),)
     assert read("Mañana", "es").phones == ("PAU", "M", "AA", "N", "Y", "AA", "N", "AA", "PAU")
     assert read("Un bon vin rouge", "fr-fr").phones == (

@@ -24,7 +24,7 @@ from jaxtyping import Float32
 from keysync.checkpoints import KOKORO, kokoro_file
 from keysync.errors import InputError, MissingProgram
 from keysync.synthetic.text import babble, sentence
-from keysync.synthetic.utterance import PAUSE, resample_sound
+from keysync.synthetic.utterance import PAUSE, VOWELS, resample_sound
 
 _RATE_HZ = 24000
 TEST_VOICES = ("am_michael", "bf_emma", "em_alex", "if_sara")  # never trained on, nor mixed into others
@@ -162,7 +162,9 @@ def read(text: str, language: str) -> Script:
             raise InputError(
                 f"espeak-ng: sound {symbol!r} in {text!r} is not in our table; add it to kokoro.py"
             )
-        if symbol == "ɹ" and symbols[index - 1 : index] in ("ɜ", "ə") and phones[-1] in ("ER", "AX"):
+        after = symbols[index + 1 :].lstrip("ˈˌ")[:1]
+        begins = symbols[index - 1] == "ə" and known.get(after, known[","])[0] in VOWELS  # a-round, not bird
+        if symbol == "ɹ" and symbols[index - 1] in "ɜə" and not begins:
             phones[-1] = "ER"  # one sound to us
         elif (symbol, phones[-1]) != (",", PAUSE):
             phones += known[symbol]
