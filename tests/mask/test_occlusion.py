@@ -69,11 +69,13 @@ def test_specks_and_fleeting_spots_are_no_occluders() -> None:
     shares = np.zeros((5, SIDE, SIDE), np.float32)
     shares[:, 10:13, 10:13] = 1  # too small
     shares[2, 40:50, 40:50] = 1  # in one frame only
+    shares[0, 20:30, 100:110], shares[1, 20:30, 100:110] = 1, 0.8  # in another one too, but not surely
     shares[1:4, 70:80, 70:80] = 1  # stays
     shares[4, 90:120, 90:120] = 1  # in one frame, but large
     kept = masks(shares, np.stack([POINTS] * 5)) > 0.5
     assert not kept[:, 10:13, 10:13].any()
     assert not kept[2, 40:50, 40:50].any()
+    assert not kept[:2, 20:30, 100:110].any()
     assert kept[1:4, 70:80, 70:80].all()
     assert kept[4, 90:120, 90:120].all()
 

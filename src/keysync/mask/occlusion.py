@@ -8,7 +8,7 @@ person, and time, because an occluder stays for some frames and a wrong answer r
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,8 +32,8 @@ _AROUND = 5  # pixels around a cover that are not trusted either: its soft edge 
 # Answers between these become the soft edge of the mask.
 _NONE, _WHOLE = 0.3, 0.6
 _SPECK = 16  # pixels of a crop of 128: smaller covers are noise
-_FLEETING = 400  # pixels: smaller covers must be seen in two frames in a row
-# A cover counts if it is large and reaches into the face, or if the median answer in it is sure.
+# A cover counts if it is large and reaches into the face, or if the median answer in it is sure; and what is
+# not large must be seen in two frames in a row.
 _LARGE, _SURE = 400, 0.9
 _CELL_HIDDEN = 0.97  # share of a latent cell that must be hidden for it to be left alone
 _SOFT_EDGE = 1 / 400  # of the crop's side: deviation of the blur that makes an edge alpha
@@ -188,22 +188,32 @@ def masks(shares: Shares, landmarks: Float32[np.ndarray, "n 68 2"]) -> Shares:
         landmarks: in pixels of the masks.
     """
     soft = np.clip((shares - _NONE) / (_WHOLE - _NONE), 0, 1)
+    pieces = [list(_sure_pieces(*item)) for item in zip(soft, shares, landmarks, strict=True)]
+    seen = [np.any([np.zeros((SIDE, SIDE), bool), *found], axis=0) for found in pieces]
     kept = np.zeros_like(soft)
-    for number, (mask, points) in enumerate(zip(soft, landmarks, strict=True)):
-        face = _filled(points[_OUTLINE]) > 0
-        count, label, stats, _ = cv2.connectedComponentsWithStats((mask > 0.5).astype(np.uint8))
-        neighbours = [soft[k] for k in (number - 1, number + 1) if 0 <= k < len(soft)]
-        for piece in range(1, count):
-            inside, area = label == piece, stats[piece, cv2.CC_STAT_AREA]
-            if area < _SPECK:
-                continue
-            lasts = not neighbours or any((other[inside] > 0.5).any() for other in neighbours)
-            plain = area >= _LARGE and (inside & face).sum() >= _SPECK
-            sure = plain or np.median(shares[number][inside]) > _SURE
-            if (lasts or area >= _FLEETING) and sure:
+    for number, found in enumerate(pieces):
+        neighbours = [seen[k] for k in (number - 1, number + 1) if 0 <= k < len(seen)]
+        for inside in found:
+            lasts = not neighbours or any((other & inside).any() for other in neighbours)
+            if lasts or inside.sum() >= _LARGE:
                 near = with_edge(inside)
-                kept[number][near] = mask[near]
+                kept[number][near] = soft[number][near]
     return kept
+
+
+def _sure_pieces(
+    mask: Float32[np.ndarray, "128 128"],
+    shares: Float32[np.ndarray, "128 128"],
+    landmarks: Float32[np.ndarray, "68 2"],
+) -> Iterator[Bool[np.ndarray, "128 128"]]:
+    """The pieces of one crop's mask that its answers alone make likely."""
+    face = _filled(landmarks[_OUTLINE]) > 0
+    count, label, stats, _ = cv2.connectedComponentsWithStats((mask > 0.5).astype(np.uint8))
+    for piece in range(1, count):
+        inside, area = label == piece, stats[piece, cv2.CC_STAT_AREA]
+        plain = area >= _LARGE and (inside & face).sum() >= _SPECK
+        if area >= _SPECK and (plain or np.median(shares[inside]) > _SURE):
+            yield inside
 
 
 def cover(mask: Float32[np.ndarray, "128 128"], landmarks: Float32[np.ndarray, "68 2"]) -> Cover | None:
