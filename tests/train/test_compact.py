@@ -74,6 +74,7 @@ def test_drawing_ends_when_the_audio_encoder_fails(tmp_path: Path, monkeypatch: 
     def fail(*_: object, **__: object) -> None:
         raise ConfigError("no sound")
 
+    monkeypatch.setattr(compact, "HELD_OUT", 1)
     monkeypatch.setattr(make, "make_clips", draw)
     monkeypatch.setattr(audio, "train_audio", fail)
     with pytest.raises(ConfigError, match="no sound"):
@@ -88,3 +89,9 @@ def test_the_hours_grow_with_the_work_and_shrink_with_the_cores() -> None:
     assert Plan(clips=4800).hours()[first] == pytest.approx(2 * Plan(clips=2400).hours()[first])
     assert Plan(clips=4800, jobs=3).hours()[first] == pytest.approx(Plan(clips=2400).hours()[first])
     assert Plan(audio_steps=16000).hours()[first] > usual[first]
+
+
+def test_too_few_clips_are_refused_before_anything_is_drawn(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="clips is 12; it must be over 12"):
+        train_compact(tmp_path / "out", Plan(clips=12), lambda _: pytest.fail("begun"))
+    assert not (tmp_path / "out").exists()

@@ -2,7 +2,7 @@
 
 It is trained on synthetic speech to draw seven curves of the mouth and to name the phone; what it says of
 both is the token. The 192 features behind those answers would tell more, but also whose voice it is, and
-a video network that learns from a few hundred voices then fails on others. It looks at about 0.6 s on
+a video network that learns from a few hundred voices then fails on others. It looks at about 1.2 s on
 each side, no further, and nothing in it depends on the length of the sound: a piece of a file gives the
 tokens of the whole.
 """
@@ -34,7 +34,7 @@ class CompactAudioConfig:
     """Sizes of the network."""
 
     width: int = 192  # features per token; a multiple of 8
-    blocks: int = 6
+    blocks: int = 12
     phones: int = 41
     curves: int = 7
 

@@ -19,6 +19,7 @@ from keysync.audio.compact import CompactAudioConfig, CompactAudioEncoder
 from keysync.checkpoints import hash_file
 from keysync.diffusion.compact_autoencoder import CompactAutoencoder, CompactAutoencoderConfig
 from keysync.diffusion.compact_unet import CompactUNet, CompactUNetConfig
+from keysync.errors import ConfigError
 from keysync.face.crop import Framing
 from keysync.face.track import face_tracker
 from keysync.generate.layout import Layout
@@ -102,12 +103,14 @@ def train_compact(out: Path, plan: Plan, say: Callable[[str], None] = log.info, 
     Returns:
         the model folder, ``out / "model"``.
     Raises:
-        ConfigError: ``out`` holds another plan's work; no such device.
+        ConfigError: ``out`` holds another plan's work; too few clips; no such device.
         CheckpointError: Kokoro is not on this machine.
         MissingProgram: another synthesiser is not installed.
     """
     from keysync.train.audio import train_audio
 
+    if plan.clips <= HELD_OUT:
+        raise ConfigError(f"clips is {plan.clips}; it must be over {HELD_OUT}: so many are held out")
     where = pick_device(device)
     keep_plan(out, asdict(plan))
     hours = plan.hours()
