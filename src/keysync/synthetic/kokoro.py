@@ -33,9 +33,7 @@ _STYLE, _LONGEST = 256, 510  # numbers of a style, symbols of a sentence
 _ENDED = 0.25  # of the syllables of what is no language's, closed: nasal vowels, clusters
 _ABROAD = 0.4  # of what is said, in one of OTHERS
 _MIXED = 0.4  # of the voices drawn; the rest are voices as they are
-_LANGUAGES = dict(
-    zip("abefip", ENGLISH + OTHERS, strict=True)
-)  # by the first letter of a voice that speaks it
+_LANGUAGES = dict(zip("abefip", ENGLISH + OTHERS, strict=True))  # by a voice's first letter
 _GUESTS, _GUESTS_ABROAD = 0.2, 0.5  # of the voices drawn: of another language than they speak here
 
 # Symbol -> ours. A stress mark or a blank is a symbol too, but no phone.
@@ -60,20 +58,8 @@ _NUMBERS = dict(zip(",. AIOQSTWY", (3, 4, 16, 24, 25, 31, 33, 35, 36, 39, 41), s
     **{letter: 43 + index for index, letter in enumerate("abcdefghijklmnopqrstuvwxyz") if letter not in "g"},
     **{"ᵊ": 42, "ɑ": 69, "ɒ": 71, "æ": 72, "ɔ": 76, "ð": 81, "ʤ": 82, "ə": 83, "ɛ": 86, "ɜ": 87, "ɡ": 92},
     **{"ɪ": 102, "ŋ": 112, "θ": 119, "ɹ": 123, "ʃ": 131, "ʧ": 133, "ʊ": 135, "ʌ": 138, "ʒ": 147, "ˈ": 156},
-    **{
-        "ˌ": 157,
-        "ː": 158,
-        "ᵻ": 177,
-        "\u0303": 17,
-        "ʣ": 18,
-        "ʦ": 20,
-        "ɐ": 70,
-        "β": 75,
-        "ɥ": 99,
-        "ʝ": 103,
-        "ɲ": 114,
-    },
-    **{"ø": 116, "œ": 120, "ɾ": 125, "ʁ": 128, "ɣ": 139, "χ": 142, "ʎ": 143},
+    **{"ˌ": 157, "ː": 158, "ᵻ": 177, "\u0303": 17, "ʣ": 18, "ʦ": 20, "ɐ": 70, "β": 75, "ɥ": 99},
+    **{"ʝ": 103, "ɲ": 114, "ø": 116, "œ": 120, "ɾ": 125, "ʁ": 128, "ɣ": 139, "χ": 142, "ʎ": 143},
 }
 # espeak-ng's way of writing -> Kokoro's, in this order.
 _SPELT = """
@@ -174,7 +160,7 @@ def read(text: str, language: str) -> Script:
 
 
 def draw_text(language: str, rng: np.random.Generator, seconds: float | None = None) -> str:
-    """A sentence of English words, or of made-up ones that ``language`` can read, long enough for a time."""
+    """A sentence of English words, or of made-up ones that ``language`` can read; about ``seconds`` long."""
     if language in ENGLISH:
         return sentence(rng, None if seconds is None else max(3, math.ceil(3.5 * seconds)))
     return babble(rng, None if seconds is None else max(2, math.ceil(2.5 * seconds)), _ENDED)
