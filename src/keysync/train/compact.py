@@ -49,7 +49,7 @@ SAMPLING = {
 
 # Seconds of one core (AMD EPYC with AVX-512, of 2026): a person, a frame of 384 pixels, a clip's crops, an
 # hour of speech and of natural speech, a step of each network, the judge of lips.
-_PERSON_S, _FRAME_S, _PREPARE_S, _SPEECH_S, _NATURAL_S, _AUDIO_STEP_S = 2.0, 0.08, 0.5, 190.0, 1100.0, 0.46
+_PERSON_S, _FRAME_S, _PREPARE_S, _SPEECH_S, _NATURAL_S, _AUDIO_STEP_S = 2.0, 0.08, 0.5, 190.0, 1200.0, 0.46
 _DECODER_STEP_S, _KEYFRAME_STEP_S, _INTERPOLATION_STEP_S, _JUDGE_S = 0.35, 0.2, 0.35, 60.0
 _REFINE_STEP_S = 0.35
 
