@@ -13,6 +13,7 @@ import math
 import re
 import subprocess
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,8 +24,8 @@ from jaxtyping import Float32
 
 from keysync.checkpoints import KOKORO, kokoro_file
 from keysync.errors import InputError, MissingProgram
-from keysync.synthetic.text import babble, sentence
-from keysync.synthetic.utterance import PAUSE, VOWELS, resample_sound
+from keysync.synthetic.text import babble, sentence, words_filling
+from keysync.synthetic.utterance import PAUSE, VOWELS, at_any_level, resample_sound
 
 _RATE_HZ = 24000
 TEST_VOICES = ("am_michael", "bf_emma", "em_alex", "if_sara")  # never trained on, nor mixed into others
@@ -148,9 +149,7 @@ def read(text: str, language: str) -> Script:
             raise InputError(
                 f"espeak-ng: sound {symbol!r} in {text!r} is not in our table; add it to kokoro.py"
             )
-        after = symbols[index + 1 :].lstrip("ˈˌ")[:1]
-        begins = symbols[index - 1] == "ə" and known.get(after, known[","])[0] in VOWELS  # a-round, not bird
-        if symbol == "ɹ" and symbols[index - 1] in "ɜə" and not begins:
+        if symbol == "ɹ" and _ends_a_vowel(symbols, index, known):
             phones[-1] = "ER"  # one sound to us
         elif (symbol, phones[-1]) != (",", PAUSE):
             phones += known[symbol]
@@ -159,10 +158,16 @@ def read(text: str, language: str) -> Script:
     return Script(symbols, tuple(phones if phones[-1] == PAUSE else [*phones, PAUSE]))
 
 
+def _ends_a_vowel(symbols: str, index: int, known: Mapping[str, tuple[str, ...]]) -> bool:
+    """Of an r: as in bird, not as in a-round."""
+    before, after = symbols[index - 1 : index], symbols[index + 1 :].lstrip("ˈˌ")[:1]
+    return before == "ɜ" or (before == "ə" and not (after in known and known[after][0] in VOWELS))
+
+
 def draw_text(language: str, rng: np.random.Generator, seconds: float | None = None) -> str:
     """A sentence of English words, or of made-up ones that ``language`` can read; about ``seconds`` long."""
     if language in ENGLISH:
-        return sentence(rng, None if seconds is None else max(3, math.ceil(3.5 * seconds)))
+        return sentence(rng, None if seconds is None else words_filling(seconds))
     return babble(rng, None if seconds is None else max(2, math.ceil(2.5 * seconds)), _ENDED)
 
 
@@ -179,8 +184,7 @@ def utter(
     script = read(text, how.language)
     sound = speak_kokoro(script, how, float(rng.uniform(0.8, 1.25)))
     samples, _ = resample_sound(sound, _RATE_HZ, playback=rng.uniform(0.92, 1.09))
-    level = rng.uniform(0.3, 0.9) / max(float(np.abs(samples).max()), 1e-4)
-    return samples * np.float32(level), script.phones
+    return at_any_level(samples, rng), script.phones
 
 
 def speak_kokoro(script: Script, how: Style, speed: float) -> Float32[np.ndarray, " n"]:

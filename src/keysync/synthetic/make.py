@@ -61,14 +61,13 @@ from keysync.synthetic.person import (
 from keysync.synthetic.room import in_room
 from keysync.synthetic.speech import TEST_VOICES, TRAIN_VOICES, speak
 from keysync.synthetic.surface import Lamp
-from keysync.synthetic.text import sentence
+from keysync.synthetic.text import sentence, words_filling
 from keysync.synthetic.utterance import RATE_HZ, Phone, Utterance
 
 VERSION = 3  # of the generator: the same plan gives the same frames within one version
 _SPLITS = ("train", "test")
 _KINDS = ("identity", "voice", "text", "scene", "motion", "occluder", "room")  # append only: places are seeds
 _OVERSAMPLE = 1.25  # samples per pixel along each side: smoother edges for a third more time
-_WORDS_PER_SECOND = 3.5  # a little more than anyone says, so that speech fills the clip
 _FADE_S = 0.02
 _WANTED, _DARK_TONE = {"beard": 0.4, "dark": 0.25, "other": 0.35}, 0.42  # shares; mean of the tone, 0 to 1
 _SHUTTER = 0.5  # share of a frame's time that the sensor is open, where motion blurs
@@ -374,7 +373,7 @@ def _say(plan: ClipPlan) -> tuple[str, str, Utterance, Mouth]:
         voice, text, whole = _say_naturally(plan, speaker, text_rng)
     else:
         voice = str(speaker.choice(TRAIN_VOICES if plan.split == "train" else TEST_VOICES))
-        text = sentence(text_rng, max(3, math.ceil(plan.seconds * _WORDS_PER_SECOND)))
+        text = sentence(text_rng, words_filling(plan.seconds))
         whole = speak(text, voice, speaker)
     utterance = _cut(whole, float(duration_s))
     mouth = articulate(

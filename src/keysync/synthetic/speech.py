@@ -19,7 +19,7 @@ import numpy as np
 
 from keysync.errors import InputError, MissingProgram
 from keysync.synthetic import espeak_process, festival
-from keysync.synthetic.utterance import PAUSE, Utterance, fill, known, read_wav, resample
+from keysync.synthetic.utterance import PAUSE, Utterance, at_any_level, fill, known, read_wav, resample
 
 _FLITE_PITCH_HZ = {"slt": 170.0, "rms": 105.0, "awb": 125.0, "kal16": 100.0}
 _VARIANTS = (
@@ -74,8 +74,7 @@ def speak(text: str, voice: str, rng: np.random.Generator) -> Utterance:
     else:
         spoken = speak_flite(text, voice, stretch=pace, pitch_scale=1.0 + 0.2 * pitch)
     spoken = resample(spoken, playback=rng.uniform(0.85, 1.18))
-    level = rng.uniform(0.3, 0.9) / max(float(np.abs(spoken.samples).max()), 1e-4)
-    return Utterance(spoken.samples * np.float32(level), spoken.rate_hz, spoken.phones)
+    return Utterance(at_any_level(spoken.samples, rng), spoken.rate_hz, spoken.phones)
 
 
 def speak_flite(text: str, voice: str, *, stretch: float, pitch_scale: float) -> Utterance:

@@ -7,6 +7,8 @@ transitions that English words are short of.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 _ENGLISH = """
@@ -70,6 +72,11 @@ _VOWELS = ("a", "e", "i", "o", "u", "ee", "oo", "oy", "ow", "aw", "ay")
 _CODAS = ("b", "p", "m", "ff", "v", "mp", "th", "sh", "t", "k", "n", "l", "z")
 _NONSENSE_SHARE = 0.15
 _BABBLED = (*"pbmfvpbmfvdtkszlnrgc", "")
+
+
+def words_filling(seconds: float) -> int:
+    """A little more than anyone says in that time, so that speech fills a clip."""
+    return max(3, math.ceil(seconds * 3.5))
 
 
 def sentence(rng: np.random.Generator, words: int | None = None) -> str:

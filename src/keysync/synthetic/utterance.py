@@ -51,6 +51,12 @@ class Utterance:
         return len(self.samples) / self.rate_hz
 
 
+def at_any_level(samples: Float32[np.ndarray, " n"], rng: np.random.Generator) -> Float32[np.ndarray, " n"]:
+    """The same sound with a peak that is drawn, 0.3 to 0.9."""
+    level = rng.uniform(0.3, 0.9) / max(float(np.abs(samples).max()), 1e-4)
+    return samples * np.float32(level)
+
+
 def read_wav(path: Path) -> tuple[Float32[np.ndarray, " n"], int]:
     """What a synthesiser wrote, mono and 16 bit: samples in -1 to 1, and how many a second."""
     with wave.open(str(path)) as sound:
