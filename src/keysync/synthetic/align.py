@@ -1,7 +1,7 @@
 """When each phone of a sentence is said, by an ear that knows what is said.
 
 An ear that has learnt from exactly timed voices places the phones of others well: those of flite's awb, which
-it never heard, within 28 ms nine times in ten. So it can learn from speech that comes with its words only.
+it never heard, within 29 ms nine times in ten. So it can learn from speech that comes with its words only.
 
 Source: Viterbi (1967); forced alignment as in any speech recogniser.
 """
