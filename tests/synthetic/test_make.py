@@ -133,15 +133,26 @@ def test_two_runs_may_draw_the_same_clip(
 ) -> None:
     def overtaken(_: ClipPlan) -> DrawnClip:
         monkeypatch.setattr(make, "draw_clip", lambda _: clip)
-        monkeypatch.setattr(make.os, "getpid", lambda: 1)
         make_clip(PLAN, tmp_path / "00000")  # the other run, which starts later and is done first
-        monkeypatch.setattr(make.os, "getpid", lambda: 2)
         return clip
 
     monkeypatch.setattr(make, "draw_clip", overtaken)
     make_clip(PLAN, tmp_path / "00000")
     assert [path.name for path in tmp_path.iterdir()] == ["00000"]
     assert (tmp_path / "00000" / "meta.json").exists()
+
+
+def test_a_drawing_cut_off_leaves_nothing(
+    tmp_path: Path, clip: DrawnClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(make, "draw_clip", lambda _: clip)
+    monkeypatch.setattr(make.np, "savez_compressed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make_clip(PLAN, tmp_path / "00000")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_holds_video_sound_labels_and_plan_and_is_drawn_once(tmp_path: Path) -> None:
@@ -330,7 +341,6 @@ def test_natural_speech_has_its_phones_where_the_ear_finds_them(monkeypatch: pyt
         return said[0].samples, tuple(phone.name for phone in said[0].phones)
 
     numbers = np.zeros((510, 256), np.float32)
-    monkeypatch.setattr(kokoro, "draw_style", lambda _: kokoro.Style("af_one", "en-us", numbers))
     monkeypatch.setattr(kokoro, "style", lambda voice: kokoro.Style(voice, "en-us", numbers))
     monkeypatch.setattr(kokoro, "utter", utter)
     clip = draw_clip(replace(PLAN, split="test", natural=True, seconds=2.0, size=(64, 64)))

@@ -24,7 +24,7 @@ import json
 import math
 import multiprocessing
 import os
-import shutil
+import tempfile
 import time
 import wave
 from collections.abc import Iterable, Iterator, Sequence
@@ -208,36 +208,41 @@ def make_clip(plan: ClipPlan, folder: Path, crf: int = 18) -> None:
     if folder.exists():
         return
     clip = draw_clip(plan)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")  # another run may draw the same
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    _write_video(partial / "clip.mp4", clip.frames, plan.fps, crf)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+        whole = Path(scratch) / folder.name
+        whole.mkdir()
+        _write_clip(whole, clip, crf)
+        try:
+            whole.rename(folder)
+        except OSError:
+            if not folder.exists():  # else another run was first: the same plan, the same clip
+                raise
+
+
+def _write_clip(folder: Path, clip: DrawnClip, crf: int) -> None:
+    fps = clip.plan.fps
+    _write_video(folder / "clip.mp4", clip.frames, fps, crf)
     if clip.clean is not None:
-        _write_video(partial / "clean.mp4", clip.clean, plan.fps, crf)
+        _write_video(folder / "clean.mp4", clip.clean, fps, crf)
     for field in dataclasses.fields(Masks):
         mask = getattr(clip.masks, field.name)
         if mask is not None:
-            _write_mask(partial / f"{field.name}.mkv", mask, plan.fps)
-    _write_sound(partial / "clip.wav", clip.audio16k)
+            _write_mask(folder / f"{field.name}.mkv", mask, fps)
+    _write_sound(folder / "clip.wav", clip.audio16k)
     if clip.dry16k is not None:
-        _write_sound(partial / "dry.wav", clip.dry16k)
+        _write_sound(folder / "dry.wav", clip.dry16k)
     labels = {field.name: getattr(clip.labels, field.name) for field in dataclasses.fields(Labels)}
-    np.savez_compressed(partial / "labels.npz", **labels)
-    meta = dataclasses.asdict(plan) | {
-        "fps": str(plan.fps),
+    np.savez_compressed(folder / "labels.npz", **labels)
+    meta = dataclasses.asdict(clip.plan) | {
+        "fps": str(fps),
         "voice_name": clip.voice,
         "text_spoken": clip.text,
         "mouth_columns": MOUTH_COLUMNS,
         "weight_names": head_model().names,
         "generator": VERSION,
     }
-    (partial / "meta.json").write_text(json.dumps(meta, indent=1))
-    try:
-        partial.rename(folder)
-    except OSError:
-        if not folder.exists():
-            raise
-        shutil.rmtree(partial)  # the other run was first: the same plan, the same clip
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1))
 
 
 def plan_clips(
@@ -394,8 +399,9 @@ def _say_naturally(
     from keysync.models import compact_ear
     from keysync.synthetic.align import align
 
-    how = kokoro.draw_style(speaker)
-    if plan.split == "test":
+    if plan.split == "train":
+        how = kokoro.draw_style(speaker)
+    else:
         how = kokoro.style(str(speaker.choice(kokoro.TEST_VOICES)))
     text = kokoro.draw_text(how.language, text_rng, plan.seconds)
     samples, phones = kokoro.utter(text, how, speaker)
