@@ -68,16 +68,25 @@ def test_what_is_never_uncovered_stays_unknown_until_it_is() -> None:
 def test_specks_and_fleeting_spots_are_no_occluders() -> None:
     shares = np.zeros((5, SIDE, SIDE), np.float32)
     shares[:, 10:13, 10:13] = 1  # too small
-    shares[2, 40:50, 40:50] = 1  # in one frame only
-    shares[0, 20:30, 100:110], shares[1, 20:30, 100:110] = 1, 0.8  # in another one too, but not surely
+    shares[2, 80:90, 40:50] = 1  # in one frame only
+    shares[0, 70:80, 100:110], shares[1, 70:80, 100:110] = 1, 0.8  # in another one too, but not surely
     shares[1:4, 70:80, 70:80] = 1  # stays
     shares[4, 90:120, 90:120] = 1  # in one frame, but large
     kept = masks(shares, np.stack([POINTS] * 5)) > 0.5
     assert not kept[:, 10:13, 10:13].any()
-    assert not kept[2, 40:50, 40:50].any()
-    assert not kept[:2, 20:30, 100:110].any()
+    assert not kept[2, 80:90, 40:50].any()
+    assert not kept[:2, 70:80, 100:110].any()
     assert kept[1:4, 70:80, 70:80].all()
     assert kept[4, 90:120, 90:120].all()
+
+
+def test_a_small_spot_above_all_that_is_painted_is_an_eyelid() -> None:
+    shares = np.zeros((2, SIDE, SIDE), np.float32)
+    shares[:, 40:50, 40:50] = 1
+    points = np.stack([POINTS] * 2)
+    assert not masks(shares, points).any()
+    shares[:, 50:66, 40:50] = 1  # now it reaches below the bridge of the nose
+    assert (masks(shares, points)[:, 40:66, 40:50] > 0.5).all()
 
 
 def test_a_cover_keeps_its_mask_and_knows_how_much_of_the_mouth_it_hides() -> None:

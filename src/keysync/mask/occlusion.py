@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float32, Shaped, UInt8
 
 from keysync.clip import Cover
 from keysync.diffusion.half import fast_on
+from keysync.mask.region import NOSE
 from keysync.mask.segmenter import SIDE, Segmenter
 
 Crops = UInt8[np.ndarray, "n 128 128 3"]
@@ -33,7 +34,7 @@ _AROUND = 5  # pixels around a cover that are not trusted either: its soft edge 
 _NONE, _WHOLE = 0.3, 0.6
 _SPECK = 16  # pixels of a crop of 128: smaller covers are noise
 # A cover counts if it is large and reaches into the face, or if the median answer in it is sure; and what is
-# not large must be seen in two frames in a row.
+# not large must be seen in two frames in a row, and not above all that is painted: there it is an eyelid.
 _LARGE, _SURE = 400, 0.9
 _CELL_HIDDEN = 0.97  # share of a latent cell that must be hidden for it to be left alone
 _SOFT_EDGE = 1 / 400  # of the crop's side: deviation of the blur that makes an edge alpha
@@ -207,12 +208,13 @@ def _sure_pieces(
     landmarks: Float32[np.ndarray, "68 2"],
 ) -> Iterator[Bool[np.ndarray, "128 128"]]:
     """The pieces of one crop's mask that its answers alone make likely."""
-    face = _filled(landmarks[_OUTLINE]) > 0
+    face, bridge = _filled(landmarks[_OUTLINE]) > 0, max(int(landmarks[NOSE, 1]), 0)
     count, label, stats, _ = cv2.connectedComponentsWithStats((mask > 0.5).astype(np.uint8))
     for piece in range(1, count):
         inside, area = label == piece, stats[piece, cv2.CC_STAT_AREA]
         plain = area >= _LARGE and (inside & face).sum() >= _SPECK
-        if area >= _SPECK and (plain or np.median(shares[inside]) > _SURE):
+        matters = area >= _LARGE or inside[bridge:].any()
+        if area >= _SPECK and matters and (plain or np.median(shares[inside]) > _SURE):
             yield inside
 
 
