@@ -1,5 +1,6 @@
 import cv2
 import numpy as np
+import pytest
 
 from keysync.composite.blend import keep_texture, lip_colour, match_colour, match_lips, paste_mask
 
@@ -122,6 +123,17 @@ def test_the_colour_of_lips_is_measured_from_skin_and_without_teeth() -> None:
     found = lip_colour(_drawn(_mouth(), LIPS), _mouth())
     apart = [np.subtract(rgb, _luma(np.array(rgb, float)))[[0, 2]] for rgb in (LIPS, SKIN)]  # R - Y and B - Y
     assert np.allclose(found, apart[0] - apart[1], atol=0.5)
+
+
+@pytest.mark.parametrize("top", [160, 170, 190])
+def test_a_beard_is_no_skin_however_much_of_it_shows(top: int) -> None:
+    points, picture = _mouth(), _drawn(_mouth(), SKIN)  # lips of the colour of skin
+    lips = np.zeros((256, 256), np.uint8)
+    cv2.fillConvexPoly(lips, np.round(points[48:60]).astype(np.int32), 1)
+    beard = (lips == 0) & (np.arange(256)[:, None] >= top)
+    picture[beard] = (35, 30, 28)
+    found = lip_colour(picture, points)
+    assert np.abs(found).max() < 1
 
 
 def test_painted_lips_get_the_persons_colour_and_keep_their_light() -> None:

@@ -157,8 +157,7 @@ def lip_colour(
     """
     side = picture.shape[0]
     away = _from_lips(landmarks, side, (slice(None), slice(None)))
-    apart = _chroma(picture.astype(np.float32))
-    apart -= np.median(apart[(away > 1) & (away < _SKIN)], axis=0)
+    apart = _from_skin(picture.astype(np.float32), away)
     lips = (away == 0).astype(np.uint8)
     inner = np.round(landmarks[_INNER_LIPS]).astype(np.int32)
     cv2.polylines(lips, [inner], True, 0, thickness=max(round(_INNER_EDGE * side), 1))
@@ -189,8 +188,7 @@ def match_lips(
     away = _from_lips(landmarks, side, (slice(None), slice(None)))
     box = bounds(away < _SKIN)
     away = away[box]
-    apart = _chroma(painted[box])
-    apart -= np.median(apart[away > 1], axis=0)
+    apart = _from_skin(painted[box], away)
     redder = apart[..., 0]
     share = np.clip(1.5 * redder / colour[0] - 0.5, 0, 1) * np.clip(2 - 2 * away, 0, 1)  # not the chin
     if share.sum() < 1:  # no lips in sight
@@ -203,9 +201,16 @@ def match_lips(
     return matched
 
 
-def _chroma(picture: Float32[np.ndarray, "y x 3"]) -> Float32[np.ndarray, "y x 2"]:
-    """R - Y and B - Y."""
-    return np.asarray(picture[..., [0, 2]] - (picture @ _LUMA)[..., None])
+def _from_skin(
+    picture: Float32[np.ndarray, "y x 3"], away: Float32[np.ndarray, "y x"]
+) -> Float32[np.ndarray, "y x 2"]:
+    """R - Y and B - Y, less those of the skin around the lips; ``away`` is from them."""
+    chroma = picture[..., [0, 2]] - (picture @ _LUMA)[..., None]
+    around = chroma[(away > 1) & (away < _SKIN)]
+    # A beard is no skin, and how much of it is seen changes from frame to frame. It is hardly red at all.
+    reddest = np.quantile(around[:, 0], 0.9)
+    skin = around[around[:, 0] >= min(reddest, reddest / 2)]
+    return np.asarray(chroma - np.median(skin, axis=0), np.float32)
 
 
 def _from_lips(
