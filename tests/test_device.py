@@ -189,7 +189,7 @@ def test_every_part_of_training_is_the_same_there(tmp_path: Path) -> None:
             config = TrainConfig(stage="keyframes", steps=4, frames_per_step=3, window=3, single_share=0.5)
             keyframes = train_stage(keyframes, autoencoder, clips, clips[:1], out / "two", config, judge)
             config = TrainConfig(stage="interpolation", steps=2, frames_per_step=6, window=3)
-            interpolation = train_stage(
+            train_stage(
                 interpolation,
                 autoencoder,
                 clips,
@@ -200,7 +200,7 @@ def test_every_part_of_training_is_the_same_there(tmp_path: Path) -> None:
                 keyframes=keyframes,
             )
             autoencoder.train().requires_grad_(True)
-            autoencoder = train_decoder(
+            train_decoder(
                 autoencoder,
                 clips,
                 clips[:1],
