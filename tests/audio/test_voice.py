@@ -35,6 +35,12 @@ def test_speech_is_found_between_silences_however_quiet_it_is(spoken: np.ndarray
     assert seconds(activity) > 0.8 * len(spoken) / RATE_HZ
 
 
+@pytest.mark.parametrize("start_s", [0.5, 1.5, 2.3, 2.4])
+def test_speech_may_begin_in_the_middle_of_a_word(spoken: np.ndarray, start_s: float) -> None:
+    cut = voice_activity(Speech([spoken[round(start_s * RATE_HZ) :]]))
+    assert cut.at([Fraction(0)]).all()
+
+
 def test_noise_breath_and_music_are_not_speech() -> None:
     rng = np.random.default_rng(0)
     time_s = np.arange(6 * RATE_HZ) / RATE_HZ

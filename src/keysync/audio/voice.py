@@ -28,6 +28,7 @@ FADE_S = 0.02
 _LEVEL = 0.08  # deviation of the samples that Silero is given: it misses speech that is very quiet
 _MOST_GAIN = 100.0
 _READ = 320 * CHUNK  # samples at a time: 10 s
+_AHEAD = 32 * CHUNK  # samples, about 1 s
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,16 @@ def voice_activity(sound: Sound) -> VoiceActivity:
     gain = min(_LEVEL / max(float(sound.variance) ** 0.5, 1e-9), _MOST_GAIN)
     network = _silero()
     network.reset()
-    chances = []
-    for start in range(0, len(sound), _READ):
-        samples = sound.samples(start, min(start + _READ, -(-len(sound) // CHUNK) * CHUNK))
-        heard = np.clip(np.nan_to_num(samples) * gain, -1, 1)
-        for chunk in heard.reshape(-1, CHUNK):
-            chances.append(network.process_samples(chunk.tolist()))
+    whole = -(-len(sound) // CHUNK) * CHUNK
+
+    def judged(start: int, stop: int, order: int = 1) -> list[float]:
+        heard = np.clip(np.nan_to_num(sound.samples(start, min(stop, whole))) * gain, -1, 1)
+        return [network.process_samples(chunk.tolist()) for chunk in heard[::order].reshape(-1, CHUNK)]
+
+    # Silero must hear some speech before it is sure: a sound that begins in the middle of a word would be rest
+    # for a quarter of a second. So it hears the first second backwards before.
+    judged(0, _AHEAD, -1)
+    chances = [chance for start in range(0, len(sound), _READ) for chance in judged(start, start + _READ)]
     return VoiceActivity(_spans(np.array(chances, np.float32), len(sound)))
 
 
