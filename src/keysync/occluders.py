@@ -20,7 +20,7 @@ from jaxtyping import Float32, Float64, UInt8
 from keysync.clip import Cover, Frame
 from keysync.face.survey import Appearance, Survey
 from keysync.face.warp import apply, invert, warp
-from keysync.mask.occlusion import NOTHING_KNOWN, Click, Finder, Follower, cover, masks
+from keysync.mask.occlusion import NOTHING_KNOWN, Click, Finder, Follower, cover, masks, middle_of
 from keysync.mask.segmenter import SIDE
 from keysync.media.masks import write_masks
 
@@ -200,7 +200,9 @@ class _Found(_View):
     def _settle(self, crops: UInt8[np.ndarray, "n s s 3"]) -> None:
         first = self._place - len(crops)
         shares, self._clean = self._finder.find(crops, self._clean)
-        self._keep(masks(shares, np.stack([self._points(k) for k in range(first, self._place)])))
+        points = np.stack([self._points(k) for k in range(first, self._place)])
+        faces = np.stack([middle_of(wide) for wide in crops])
+        self._keep(masks(shares, points, faces, self._clean))
 
 
 class _Followed(_View):

@@ -24,6 +24,8 @@ POINTS = np.full((68, 2), 64, np.float32)  # landmarks: a round face, and lips
 POINTS[:27] = [[64 + 40 * np.cos(t), 64 + 50 * np.sin(t)] for t in np.linspace(0, 6.2, 27)]
 POINTS[48:60] = [[64 + 14 * np.cos(t), 84 + 6 * np.sin(t)] for t in np.linspace(0, 6, 12)]
 
+PLAIN = np.full((12, SIDE, SIDE, 3), FACE, np.uint8)
+
 
 def by_brightness(crops: np.ndarray, clean: Clean) -> np.ndarray:
     """A judge that calls everything dark an occluder, and what is dark in the clean picture the person's."""
@@ -72,7 +74,7 @@ def test_specks_and_fleeting_spots_are_no_occluders() -> None:
     shares[0, 70:80, 100:110], shares[1, 70:80, 100:110] = 1, 0.8  # in another one too, but not surely
     shares[1:4, 70:80, 70:80] = 1  # stays
     shares[4, 90:120, 90:120] = 1  # in one frame, but large
-    kept = masks(shares, np.stack([POINTS] * 5)) > 0.5
+    kept = masks(shares, np.stack([POINTS] * 5), PLAIN[:5], NOTHING_KNOWN) > 0.5
     assert not kept[:, 10:13, 10:13].any()
     assert not kept[2, 80:90, 40:50].any()
     assert not kept[:2, 70:80, 100:110].any()
@@ -84,9 +86,20 @@ def test_a_small_spot_above_all_that_is_painted_is_an_eyelid() -> None:
     shares = np.zeros((2, SIDE, SIDE), np.float32)
     shares[:, 40:50, 40:50] = 1
     points = np.stack([POINTS] * 2)
-    assert not masks(shares, points).any()
+    assert not masks(shares, points, PLAIN[:2], NOTHING_KNOWN).any()
     shares[:, 50:66, 40:50] = 1  # now it reaches below the bridge of the nose
-    assert (masks(shares, points)[:, 40:66, 40:50] > 0.5).all()
+    assert (masks(shares, points, PLAIN[:2], NOTHING_KNOWN)[:, 40:66, 40:50] > 0.5).all()
+
+
+@pytest.mark.parametrize(("frames", "level", "hides"), [(3, 80, False), (3, THING, True), (9, 80, True)])
+def test_a_head_flung_round_is_no_occluder(frames: int, level: int, hides: bool) -> None:
+    shares, crops = np.zeros((12, SIDE, SIDE), np.float32), PLAIN.copy()
+    crops[1 : 1 + frames] = 90  # the whole picture differs from the clean one for a moment
+    crops[1 : 1 + frames, 60:100, 50:90] = level
+    shares[1 : 1 + frames, 60:100, 50:90] = 1
+    clean = Clean(PLAIN[0], np.ones((SIDE, SIDE), bool))
+    kept = masks(shares, np.stack([POINTS] * 12), crops, clean) > 0.5
+    np.testing.assert_array_equal(kept, (shares > 0.5) & hides)
 
 
 def test_a_cover_keeps_its_mask_and_knows_how_much_of_the_mouth_it_hides() -> None:
@@ -107,7 +120,7 @@ def test_small_answers_and_those_beside_the_face_must_be_sure_and_others_are_kep
     shares[:, :30, 110:] = 0.99  # beside it, too
     shares[:, 90:128, 56:72] = 0.8  # from below over the chin
     shares[:, 40:50, 60:70] = 0.8  # a spot on the face
-    kept = masks(shares, np.stack([POINTS] * 2)) > 0.5
+    kept = masks(shares, np.stack([POINTS] * 2), PLAIN[:2], NOTHING_KNOWN) > 0.5
     assert not kept[:, :, :12].any()
     assert not kept[:, 40:50].any()
     shares[:, 40:50] = 0

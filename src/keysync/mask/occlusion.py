@@ -15,7 +15,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Shaped, UInt8
+from jaxtyping import Bool, Float32, Int16, Shaped, UInt8
 
 from keysync.clip import Cover
 from keysync.diffusion.half import fast_on
@@ -36,6 +36,9 @@ _SPECK = 16  # pixels of a crop of 128: smaller covers are noise
 # A cover counts if it is large and reaches into the face, or if the median answer in it is sure; and what is
 # not large must be seen in two frames in a row, and not above all that is painted: there it is an eyelid.
 _LARGE, _SURE = 400, 0.9
+# What is before a face for fewer frames than this must differ from its clean picture so many times as much as the
+# rest of the face does, both seen through a blur of so many pixels' deviation.
+_BRIEF, _STRANGER, _BLUR = 8, 1.5, 4
 _CELL_HIDDEN = 0.97  # share of a latent cell that must be hidden for it to be left alone
 _SOFT_EDGE = 1 / 400  # of the crop's side: deviation of the blur that makes an edge alpha
 _OUTLINE, _LIPS = slice(27), slice(48, 60)  # iBUG: jaw line and brows; outer lips
@@ -178,28 +181,54 @@ def middle_of(wide: Shaped[np.ndarray, "s s *c"], side: int = SIDE) -> Shaped[np
     return wide[edge : edge + side, edge : edge + side]
 
 
-def masks(shares: Shares, landmarks: Float32[np.ndarray, "n 68 2"]) -> Shares:
+def masks(shares: Shares, landmarks: Float32[np.ndarray, "n 68 2"], crops: Crops, clean: Clean) -> Shares:
     """Answers to soft masks, without specks, what shows up in one frame only, and small or far doubts.
 
     Most wrong answers are spots on a face that moves, and what stands beside it: a judge knows this face from
-    its clean picture, and clothes and rooms only from others. So there it must be sure.
+    its clean picture, and clothes and rooms only from others. So there it must be sure. And a head flung round,
+    blurred, is for some frames none that a judge ever saw: there the whole face differs from the clean picture,
+    where an occluder would differ more than what it leaves of the face.
 
     Args:
         shares: how surely each pixel is hidden, in consecutive crops.
         landmarks: in pixels of the masks.
+        clean: the person in these crops.
     """
     soft = np.clip((shares - _NONE) / (_WHOLE - _NONE), 0, 1)
     pieces = [list(_sure_pieces(*item)) for item in zip(soft, shares, landmarks, strict=True)]
-    seen = [np.any([np.zeros((SIDE, SIDE), bool), *found], axis=0) for found in pieces]
+    seen = np.stack([np.any([np.zeros((SIDE, SIDE), bool), *found], axis=0) for found in pieces])
+    lasts = _frames_in_a_row(seen)
     kept = np.zeros_like(soft)
     for number, found in enumerate(pieces):
-        neighbours = [seen[k] for k in (number - 1, number + 1) if 0 <= k < len(seen)]
+        if not found:
+            continue
+        face, apart = _filled(landmarks[number][_OUTLINE]) > 0, _apart(crops[number], clean)
+        rest = apart[face & clean.known & ~seen[number]]
         for inside in found:
-            lasts = not neighbours or any((other & inside).any() for other in neighbours)
-            if lasts or inside.sum() >= _LARGE:
+            own = apart[inside & face & clean.known]
+            strange = min(own.size, rest.size) < _SPECK or own.mean() > _STRANGER * rest.mean()
+            stays = not strange and np.median(lasts[number][inside & face]) >= _BRIEF
+            fleeting = lasts[number][inside].max() == 1 < len(shares) and inside.sum() < _LARGE
+            if (strange or stays) and not fleeting:
                 near = with_edge(inside)
                 kept[number][near] = soft[number][near]
     return kept
+
+
+def _frames_in_a_row(seen: Bool[np.ndarray, "n 128 128"]) -> Int16[np.ndarray, "n 128 128"]:
+    """For how many frames on end each pixel is seen, where it is."""
+    before, after = (np.zeros(seen.shape, np.int16) for _ in range(2))
+    before[0], after[-1] = seen[0], seen[-1]
+    for number in range(1, len(seen)):
+        before[number] = (before[number - 1] + 1) * seen[number]
+        after[-1 - number] = (after[-number] + 1) * seen[-1 - number]
+    return np.asarray(before + after - seen, np.int16)
+
+
+def _apart(crop: UInt8[np.ndarray, "128 128 3"], clean: Clean) -> Float32[np.ndarray, "128 128"]:
+    """How much a crop differs from the person's clean picture, levels; nothing where that is not known."""
+    change = (crop.astype(np.float32) - clean.picture) * clean.known[..., None]
+    return np.asarray(np.abs(cv2.GaussianBlur(change, (0, 0), _BLUR)).max(axis=2))
 
 
 def _sure_pieces(
