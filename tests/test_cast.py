@@ -3,8 +3,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from keysync.cast import MIN_WIDTH, YAW_NONE_DEG, Run, at_point, play, rearranged
-from keysync.clip import Cover
+from keysync.cast import MIN_WIDTH, YAW_NONE_DEG, at_point, play, rearranged
 from keysync.errors import ConfigError
 from keysync.face.survey import Appearance, Survey
 from keysync.timeline import arrange
@@ -100,51 +99,3 @@ def test_cuts_of_the_source_stay_cuts() -> None:
         (1, 0, 20),
         (2, 20, 5),
     ]
-
-
-def _run(gaps: list[float], **more: object) -> Run:
-    """A face whose eyes are 10 apart and whose inner lips are ``gaps`` apart."""
-    landmarks = np.zeros((len(gaps), 68, 2), np.float32)
-    landmarks[:, 42:48, 0] = 10
-    landmarks[:, 65:68, 1] = np.array(gaps)[:, None]
-    some = {name: np.ones(len(gaps), np.float32) for name in ("strength", "yaw_deg", "hollow")}
-    return Run(0, landmarks, np.tile(np.eye(2, 3), (len(gaps), 1, 1)), **(some | more))  # type: ignore[arg-type]
-
-
-def test_the_portrait_is_an_early_frame_with_its_mouth_wide_open() -> None:
-    assert _run([1, 3, 2]).portrait(open_mouth=True) == 1
-    assert (
-        _run([1, 2.4, 2] + [0] * 60 + [2.9]).portrait(open_mouth=True) == 1
-    )  # a little wider, but much later
-    assert _run([0.1] * 60 + [1, 2, 2.5, 1]).portrait(open_mouth=True) == 61  # nothing to see before
-    assert _run([0.0] * 5).portrait(open_mouth=True) == 0
-    assert _run([1, 3, 2]).portrait(open_mouth=False) == 0
-
-
-def test_the_portrait_shows_a_hanging_jaw_rather_than_a_grin() -> None:
-    gaps = [0, 3, 2] + [0.1] * 50 + [2.7, 2.8]
-
-    def hollow(grin: float, late: float) -> np.ndarray:
-        return np.array([1, grin, grin] + [0] * 50 + [late, late], np.float32)
-
-    assert _run(gaps, hollow=hollow(0.1, 0.5)).portrait(open_mouth=True) == 53
-    assert _run(gaps, hollow=hollow(0.4, 0.5)).portrait(open_mouth=True) == 1  # no grin: the widest early one
-    turned = np.array([0] * 53 + [12, 0], np.float32)
-    assert _run(gaps, hollow=hollow(0.1, 0.5), yaw_deg=turned).portrait(open_mouth=True) == 54
-    assert (
-        _run([0, 3, 2, 1], hollow=np.array([1, 0, 0, 1], np.float32)).portrait(open_mouth=True) == 1
-    )  # hardly open
-    assert _run(gaps, hollow=hollow(0.1, 0.5)).portrait(open_mouth=False) == 0
-
-
-def test_the_portrait_is_no_yell() -> None:
-    assert _run([0.5, 3, 2, 8, 7]).portrait(open_mouth=True) == 1
-    assert _run([8, 7]).portrait(open_mouth=True) == 0  # nothing else to see
-
-
-def test_the_portrait_hides_nothing_that_another_frame_shows() -> None:
-    hand = Cover.pack(np.ones((8, 8), np.float32), 0.3, 0.5)
-    speck = Cover.pack(np.zeros((8, 8), np.float32), 0.01, 0.0)
-    assert _run([1, 3, 2], covers=[None, hand, speck]).portrait(open_mouth=True) == 2
-    assert _run([1, 3, 2], strength=np.array([1, 0.4, 1], np.float32)).portrait(open_mouth=True) == 2
-    assert _run([1, 3, 2], covers=[hand, None, speck]).portrait(open_mouth=False) == 1

@@ -15,7 +15,7 @@ from keysync.audio.voice import Gated, voice_activity
 from keysync.clip import Cover
 from keysync.config import SyncConfig
 from keysync.errors import ConfigError, NoFaceFound
-from keysync.face.speaker import inner_gap, who_speaks
+from keysync.face.speaker import who_speaks
 from keysync.face.survey import Appearance, Survey
 from keysync.face.warp import apply
 from keysync.media.read import MediaInfo, read_speech
@@ -29,13 +29,6 @@ SHORTEST = 3  # frames; less than that between two cuts is no performance
 # Turned heads: full strength up to the first angle, none from the second on.
 YAW_FULL_DEG, YAW_NONE_DEG = 35.0, 55.0
 FADE_S = Fraction(4, 25)
-# For a portrait: frames of a run that are looked through; of these, those that are early; how wide a mouth
-# must be, as a share of the widest, for the early ones to do; how much of a grin's mouth is dark at most, and
-# of a hanging jaw's at least; how much more of a face may be hidden.
-_LOOKED_THROUGH, _EARLY, _WIDE, _GRIN, _HANGING, _AS_CLEAR = 250, 40, 0.7, 0.3, 0.4, 0.05
-_TURNED_DEG = 8.0  # another look of the head: its jaw line lies elsewhere
-# Of the eyes' distance, between the lips: drawn mouths, which the model learnt from, are hardly ever wider.
-_YELL = 0.3
 _PAUSE_S = 60  # so long after the end of a speech its listener hears silence
 
 
@@ -65,34 +58,6 @@ class Run:
     def cover(self, place: int) -> Cover | None:
         """What is before the face in one frame."""
         return self.covers[place] if self.covers else None
-
-    def portrait(self, *, open_mouth: bool) -> int:
-        """The place that shows best who this is: the first frame in plain view.
-
-        Args:
-            open_mouth: an early frame in plain view, its mouth wide open. Such a mouth shows its teeth, and
-                how far it opens: painting from it, the compact model follows the speech better. A later
-                frame, of a head that has moved on, is worth less (docs/training.md); but not than a grin,
-                whose teeth would be stretched over all of an opening mouth. A yell is too wide: lips that
-                meet would be painted apart.
-        """
-        stop = min(len(self), _LOOKED_THROUGH)
-        covers = [self.cover(place) for place in range(stop)]
-        hidden = np.array([cover.face if cover else 0.0 for cover in covers])
-        poor = np.round(hidden / _AS_CLEAR) + np.round((1 - self.strength[:stop]) / _AS_CLEAR)
-        eyes = [self.landmarks[:stop, eye].mean(axis=1) for eye in (slice(36, 42), slice(42, 48))]
-        apart = np.maximum(np.linalg.norm(eyes[0] - eyes[1], axis=1), 1e-6)
-        gap = inner_gap(self.landmarks[:stop]) / apart if open_mouth else np.zeros(stop)
-        gap[gap > _YELL] = 0
-        gap[poor > poor.min()] = -1
-        first_open = int((gap >= _WIDE * gap.max()).argmax())
-        place = int(gap[: max(_EARLY, first_open + 1)].argmax())
-        if open_mouth and self.hollow[place] < _GRIN:
-            hanging = (gap >= _WIDE * gap[place]) & (self.hollow[:stop] >= _HANGING)
-            hanging &= np.abs(self.yaw_deg[:stop] - self.yaw_deg[place]) < _TURNED_DEG
-            dark = gap * self.hollow[:stop] * hanging
-            place = int((dark >= _WIDE * dark.max()).argmax()) if hanging.any() else place
-        return place
 
 
 @dataclass(frozen=True, slots=True)

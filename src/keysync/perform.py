@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
 
 import numpy as np
 import torch
@@ -30,6 +29,7 @@ from keysync.job import Job
 from keysync.mask.occlusion import uncovered
 from keysync.mask.region import lower_face_box, to_latent
 from keysync.models import Models, StageModel
+from keysync.portrait import choose_portraits
 from keysync.report import Report
 
 Latent = Float[Tensor, "c h w"]
@@ -39,14 +39,22 @@ Ear = Callable[[Sequence[Fraction]], Float[Tensor, "frames tokens dim"]]
 
 
 @dataclass(frozen=True, slots=True)
+class Portrait:
+    """The frame that shows best who this is, at ``place`` of its run."""
+
+    place: int
+    crop: Image
+    lips: Float32[np.ndarray, " 2"]  # their colour, see ``lip_colour``
+
+
+@dataclass(frozen=True, slots=True)
 class Painted:
     """A repainted face: frame ``place`` of ``run``."""
 
     run: Run
     place: int
     latent: Latent
-    portrait: Image  # crop of the frame that shows best who this is
-    lips: Float32[np.ndarray, " 2"]  # their colour there, see ``lip_colour``
+    portrait: Portrait
 
 
 def perform(
@@ -60,40 +68,54 @@ def perform(
     """What to paint into every frame; None where it stays as it is. Looks one stretch ahead.
 
     Args:
-        read: starts the clip from its first frame; called once more to fetch each run's portrait.
+        read: starts the clip from its first frame; called once more to fetch portraits.
     """
     ears = {stage.name: stage.listen(part.speech) for stage in (models.keyframes, models.interpolation)}
-    frames, ahead = read(), read()
-    number = fetched = 0
+    frames, ahead = read(), enumerate(read())
+    number = 0
     for run in part.role.runs:
         for _ in range(run.first - number):
             next(frames)
             yield None
-        face = run.portrait(open_mouth=models.layout.open_portrait)
-        frame = next(islice(ahead, run.first + face - fetched, None))
-        fetched = run.first + face + 1
-        picture = _crop(frame, run, face, models)
-        portrait, lips = to_image(picture, models.device), lip_colour(picture, run.points(face))
-        acted = _act(frames, run, (face, portrait), part, ears, models, config, report, job)
-        for place, latent in enumerate(acted):
-            yield Painted(run, place, latent, portrait, lips)
+        portraits = _portraits(ahead, run, models)
+        acted = _act(frames, run, portraits, part, ears, models, config, report, job)
+        for place, (latent, portrait) in enumerate(acted):
+            yield Painted(run, place, latent, portrait)
         number = run.last + 1
     for _ in range(len(part.hears) - number):
         yield None
 
 
+def _portraits(ahead: Iterator[tuple[int, Frame]], run: Run, models: Models) -> Iterator[Portrait]:
+    """The portrait of each stretch; ``ahead``, numbered frames of the clip, is read as far as they need."""
+    layout = models.layout
+    places = choose_portraits(run, layout.stretches(len(run)), open_mouth=layout.open_portrait)
+    last_use = {place: number for number, place in enumerate(places)}
+    known: dict[int, Portrait] = {}
+    for number, place in enumerate(places):
+        while place not in known:
+            at, frame = next(ahead)
+            seen = at - run.first
+            if seen in last_use:
+                picture = _crop(frame, run, seen, models)
+                colour = lip_colour(picture, run.points(seen))
+                known[seen] = Portrait(seen, to_image(picture, models.device), colour)
+        yield known[place]
+        known = {seen: portrait for seen, portrait in known.items() if last_use[seen] > number}
+
+
 def _act(
     frames: Iterator[Frame],
     run: Run,
-    who: tuple[int, Image],
+    portraits: Iterator[Portrait],
     part: Part,
     ears: dict[str, Ear],
     models: Models,
     config: SyncConfig,
     report: Report,
     job: Job | None,
-) -> Iterator[Latent]:
-    """The latents of one run, in order; ``who`` is its portrait and the place that shows it."""
+) -> Iterator[tuple[Latent, Portrait]]:
+    """The latents of one run, in order, each with its portrait; there is one for each stretch."""
     layout, device = models.layout, models.device
 
     def told(places: Sequence[int], latents: Float[Tensor, "n c h w"], stage: StageModel) -> Prepared:
@@ -104,11 +126,9 @@ def _act(
             run.first + places[0], latents, torch.from_numpy(masks)[:, None].to(latents), audio.to(latents)
         )
 
-    face, portrait = who
-    identity = _encode(portrait, models, report)[None]
     known: Float[Tensor, "1 c h w"] | None = None  # the keyframe that ended the stretch before
     carry: Float[Tensor, "1 c h w"] | None = None  # the input of that frame
-    for first, stop in layout.stretches(len(run)):
+    for (first, stop), portrait in zip(layout.stretches(len(run)), portraits, strict=True):
         positions = layout.keyframes(stop - first)
         read = range(first if carry is None else first + 1, min(first + positions[-1] + 1, len(run)))
         name = f"{part.role.person}-{run.first + first}"
@@ -116,7 +136,7 @@ def _act(
             saved = {key: value.to(device) for key, value in saved.items()}
             for _ in read:
                 next(frames)
-            yield from saved["latents"].to(identity)
+            yield from ((latent.to(portrait.crop), portrait) for latent in saved["latents"])
             known, carry = saved["known"], saved["carry"]
             continue
 
@@ -129,9 +149,10 @@ def _act(
         latents = torch.stack(fresh) if carry is None else torch.cat([carry, *(z[None] for z in fresh)])
         places = range(first, first + len(latents))
         keys = [] if known is None else [known]
+        identity = _encode(portrait.crop, models, report)[None]
         with report.clock("keyframes"):
             prepared = told(places, latents, models.keyframes)
-            own = told([face], identity, models.keyframes)
+            own = told([portrait.place], identity, models.keyframes)
             for group in layout.groups(positions[len(keys) :]):
                 stage = models.keyframes.stage(config.steps)
                 keys.append(make_keyframes(prepared, group, own, stage, layout.group, config.seed))
@@ -147,10 +168,10 @@ def _act(
             # Rounded here and not only on disk, so that a resumed run shows the same frames.
             new = list(filled[:, :-1].flatten(0, 1).half().to(latents))[: stop - first - len(shown)]
             shown += new
-            yield from new
+            yield from ((latent, portrait) for latent in new)
         if len(shown) < stop - first:  # the run ends on a keyframe
             shown.append(keyframes[len(windows)].half().to(latents))
-            yield shown[-1]
+            yield shown[-1], portrait
         known, carry = keyframes[-1:], latents[-1:]
         if job:
             job.save(name, latents=torch.stack(shown).half(), known=known, carry=carry)

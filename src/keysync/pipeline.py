@@ -142,7 +142,7 @@ def sync(
     """The synced frames, in order. No files, no globals.
 
     Args:
-        read: starts the clip from its first frame. Called twice for each part, to look ahead for a portrait
+        read: starts the clip from its first frame. Called twice for each part, to look ahead for portraits
             and through a stretch, and once to paste: a stretch is up to some 170 frames, and of an 8K film
             they would fill 8 GB.
     """
@@ -190,7 +190,7 @@ def _show(frame: Frame, painted: Painted, models: Models, report: Report) -> tup
         cells = cells.repeat(factor, axis=0).repeat(factor, axis=1)
         mask = torch.from_numpy(cells).to(models.device)[None, None]
         still = to_image(original, models.device).masked_fill(mask > 0, 0)
-        around = Surroundings(painted.portrait, still, mask.to(still))
+        around = Surroundings(painted.portrait.crop, still, mask.to(still))
         image = models.autoencoder.decode(painted.latent[None], around)[0, :, *shown]
         paint = cv2.merge([*((image.clamp(-1, 1) + 1) * 127.5).float().cpu().numpy()])
         # What the network was not asked to repaint it may have painted anyhow.
@@ -198,7 +198,7 @@ def _show(frame: Frame, painted: Painted, models: Models, report: Report) -> tup
         face[shown] = cv2.copyTo(paint, cells[shown], face[shown])
     with report.clock("paste"):
         face = match_colour(face, original, alpha, points)
-        face = match_lips(face, painted.lips, points)
+        face = match_lips(face, painted.portrait.lips, points)
         face = keep_texture(face, original, alpha, points)
         patch = cv2.merge([face[shown], alpha[shown] * run.strength[place]])
         shape, corner = (frame.picture.height, frame.picture.width), (shown[1].start, shown[0].start)

@@ -61,8 +61,8 @@ def voice_activity(sound: Sound) -> VoiceActivity:
         heard = np.clip(np.nan_to_num(sound.samples(start, min(stop, whole))) * gain, -1, 1)
         return [network.process_samples(chunk.tolist()) for chunk in heard[::order].reshape(-1, CHUNK)]
 
-    # Silero must hear some speech before it is sure: a sound that begins in the middle of a word would be rest
-    # for a quarter of a second. So it hears the first second backwards before.
+    # Silero must hear some speech before it is sure. Where a sound begins in the middle of a word, the first
+    # quarter of a second would be none. So it hears the first second backwards before.
     judged(0, _AHEAD, -1)
     chances = [chance for start in range(0, len(sound), _READ) for chance in judged(start, start + _READ)]
     return VoiceActivity(_spans(np.array(chances, np.float32), len(sound)))

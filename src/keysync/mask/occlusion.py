@@ -36,8 +36,8 @@ _SPECK = 16  # pixels of a crop of 128: smaller covers are noise
 # A cover counts if it is large and reaches into the face, or if the median answer in it is sure; and what is
 # not large must be seen in two frames in a row, and not above all that is painted: there it is an eyelid.
 _LARGE, _SURE = 400, 0.9
-# What is before a face for fewer frames than this must differ from its clean picture so many times as much as the
-# rest of the face does, both seen through a blur of so many pixels' deviation.
+# What is before a face for fewer frames than this must differ from its clean picture so many times as much as
+# the rest of the face does, both seen through a blur of so many pixels' deviation.
 _BRIEF, _STRANGER, _BLUR = 8, 1.5, 4
 _CELL_HIDDEN = 0.97  # share of a latent cell that must be hidden for it to be left alone
 _SOFT_EDGE = 1 / 400  # of the crop's side: deviation of the blur that makes an edge alpha
@@ -185,9 +185,9 @@ def masks(shares: Shares, landmarks: Float32[np.ndarray, "n 68 2"], crops: Crops
     """Answers to soft masks, without specks, what shows up in one frame only, and small or far doubts.
 
     Most wrong answers are spots on a face that moves, and what stands beside it: a judge knows this face from
-    its clean picture, and clothes and rooms only from others. So there it must be sure. And a head flung round,
-    blurred, is for some frames none that a judge ever saw: there the whole face differs from the clean picture,
-    where an occluder would differ more than what it leaves of the face.
+    its clean picture, and clothes and rooms only from others. So there it must be sure. And a head flung
+    round, blurred, is for some frames none that a judge ever saw: then the whole face differs from the clean
+    picture, where an occluder would differ more than what it leaves of the face.
 
     Args:
         shares: how surely each pixel is hidden, in consecutive crops.
