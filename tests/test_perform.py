@@ -7,6 +7,7 @@ from keysync.cast import Run
 from keysync.clip import Frame
 from keysync.models import load_models
 from keysync.perform import _portraits
+from keysync.report import Report
 
 FIRST, COUNT = 3, 75  # of the run; frames of it: three stretches
 
@@ -24,7 +25,8 @@ def test_every_portrait_is_the_frame_that_was_chosen_whatever_their_order() -> N
         Frame(av.VideoFrame.from_ndarray(np.full((32, 32, 3), number, np.uint8)), Fraction(number, 25))
         for number in range(FIRST + COUNT)
     )
-    portraits = list(_portraits(enumerate(frames), run, models))
+    report = Report(model="compact", video="", speech="", output="")
+    portraits = list(_portraits(enumerate(frames), run, models, report))
     places = [portrait.place for portrait in portraits]
     assert places[0] == 60
     assert 25 <= places[1] < 50

@@ -44,6 +44,7 @@ class Portrait:
 
     place: int
     crop: Image
+    latent: Latent
     lips: Float32[np.ndarray, " 2"]  # their colour, see ``lip_colour``
 
 
@@ -77,7 +78,7 @@ def perform(
         for _ in range(run.first - number):
             next(frames)
             yield None
-        portraits = _portraits(ahead, run, models)
+        portraits = _portraits(ahead, run, models, report)
         acted = _act(frames, run, portraits, part, ears, models, config, report, job)
         for place, (latent, portrait) in enumerate(acted):
             yield Painted(run, place, latent, portrait)
@@ -86,7 +87,9 @@ def perform(
         yield None
 
 
-def _portraits(ahead: Iterator[tuple[int, Frame]], run: Run, models: Models) -> Iterator[Portrait]:
+def _portraits(
+    ahead: Iterator[tuple[int, Frame]], run: Run, models: Models, report: Report
+) -> Iterator[Portrait]:
     """The portrait of each stretch; ``ahead``, numbered frames of the clip, is read as far as they need."""
     layout = models.layout
     places = choose_portraits(run, layout.stretches(len(run)), open_mouth=layout.open_portrait)
@@ -98,8 +101,8 @@ def _portraits(ahead: Iterator[tuple[int, Frame]], run: Run, models: Models) -> 
             seen = at - run.first
             if seen in last_use:
                 picture = _crop(frame, run, seen, models)
-                colour = lip_colour(picture, run.points(seen))
-                known[seen] = Portrait(seen, to_image(picture, models.device), colour)
+                image, lips = to_image(picture, models.device), lip_colour(picture, run.points(seen))
+                known[seen] = Portrait(seen, image, _encode(image, models, report), lips)
         yield known[place]
         known = {seen: portrait for seen, portrait in known.items() if last_use[seen] > number}
 
@@ -136,7 +139,7 @@ def _act(
             saved = {key: value.to(device) for key, value in saved.items()}
             for _ in read:
                 next(frames)
-            yield from ((latent.to(portrait.crop), portrait) for latent in saved["latents"])
+            yield from ((latent.to(portrait.latent), portrait) for latent in saved["latents"])
             known, carry = saved["known"], saved["carry"]
             continue
 
@@ -149,10 +152,9 @@ def _act(
         latents = torch.stack(fresh) if carry is None else torch.cat([carry, *(z[None] for z in fresh)])
         places = range(first, first + len(latents))
         keys = [] if known is None else [known]
-        identity = _encode(portrait.crop, models, report)[None]
         with report.clock("keyframes"):
             prepared = told(places, latents, models.keyframes)
-            own = told([portrait.place], identity, models.keyframes)
+            own = told([portrait.place], portrait.latent[None], models.keyframes)
             for group in layout.groups(positions[len(keys) :]):
                 stage = models.keyframes.stage(config.steps)
                 keys.append(make_keyframes(prepared, group, own, stage, layout.group, config.seed))

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from keysync.cast import Run
+from keysync.face.mouth import eye_distance
 from keysync.face.speaker import inner_gap
 
 _LOOKED_THROUGH = 250  # frames to either side of a stretch in which its portrait is looked for
@@ -99,8 +100,7 @@ def _in_plain_view(run: Run, places: Places) -> Bool[np.ndarray, " places"]:
 def _mouths(run: Run, places: Places) -> Float64[np.ndarray, "places 3"]:
     """How far lips and corners are apart, in eye distances, and how much of what is between is dark."""
     points = run.landmarks[places]
-    eyes = [points[:, eye].mean(axis=1) for eye in (slice(36, 42), slice(42, 48))]
-    apart = np.maximum(np.linalg.norm(eyes[0] - eyes[1], axis=1), 1e-6)
+    apart = np.maximum(eye_distance(points), 1e-6)
     width = np.linalg.norm(points[:, 48] - points[:, 54], axis=1)
     return np.stack([inner_gap(points) / apart, width / apart, run.hollow[places]], axis=1)
 
@@ -108,7 +108,4 @@ def _mouths(run: Run, places: Places) -> Float64[np.ndarray, "places 3"]:
 def _look(run: Run, places: Places) -> Float32[np.ndarray, "places 12 2"]:
     """Where ``_STILL`` lie in the crop, in eye distances."""
     points = np.stack([run.points(place) for place in places.tolist()])
-    eyes = points[:, 36:42].mean(axis=1) - points[:, 42:48].mean(axis=1)
-    return np.asarray(
-        points[:, _STILL] / max(float(np.median(np.linalg.norm(eyes, axis=1))), 1e-6), np.float32
-    )
+    return np.asarray(points[:, _STILL] / max(float(np.median(eye_distance(points))), 1e-6), np.float32)

@@ -10,7 +10,6 @@ from keysync.evaluate.lips import (
     closed_below,
     closure_rate,
     correlation,
-    eye_distance,
     leakage,
     lip_distance,
     lipleak,
@@ -21,6 +20,7 @@ from keysync.evaluate.lips import (
     width,
 )
 from keysync.face.crop import RIGID
+from keysync.face.mouth import eye_distance
 
 
 def _curve(seed: int, count: int = 400) -> np.ndarray:

@@ -13,10 +13,10 @@ from jaxtyping import Float
 
 from keysync.errors import InputError
 from keysync.face.crop import RIGID
+from keysync.face.mouth import eye_distance
 from keysync.face.warp import apply, fit_similarity
 
 _INNER_PAIRS = ((61, 67), (62, 66), (63, 65))
-_RIGHT_EYE, _LEFT_EYE = slice(36, 42), slice(42, 48)
 _LIPS = slice(48, 68)
 
 OPEN_MAR = 0.25  # a mouth aspect ratio above it counts as speaking: Bigata et al. 2025
@@ -30,13 +30,6 @@ BILABIALS = ("P", "B", "M")
 Curve = Float[np.ndarray, " t"]
 Landmarks = Float[np.ndarray, "t 68 2"]
 PhoneSpan = tuple[str, float, float]  # name, start and end in seconds
-
-
-def eye_distance(landmarks: Landmarks) -> Curve:
-    """Between the centres of both eyes, pixels: the yardstick for everything else."""
-    return np.asarray(
-        np.linalg.norm(landmarks[:, _RIGHT_EYE].mean(axis=1) - landmarks[:, _LEFT_EYE].mean(axis=1), axis=1)
-    )
 
 
 def opening(landmarks: Landmarks) -> Curve:

@@ -1,10 +1,10 @@
-"""What an open mouth shows: teeth and tongue, or the dark behind them."""
+"""What an open mouth shows, teeth and tongue or the dark behind them; and what lips are measured by."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 
 _DARK = 0.5  # of the skin's luma
 _FINE = 128  # pixels of a face's longer side that are looked at
@@ -38,3 +38,9 @@ def dark_share(rgb: UInt8[np.ndarray, "h w 3"], landmarks: Float32[np.ndarray, "
     if between.sum() < _FEWEST or not skin.any():
         return 0.0
     return float((luma[between] < _DARK * np.median(luma[skin])).mean())
+
+
+def eye_distance(landmarks: Float[np.ndarray, "t 68 2"]) -> Float[np.ndarray, " t"]:
+    """Between the centres of both eyes, in the unit of ``landmarks``: the yardstick for everything else."""
+    right, left = (landmarks[:, eye].mean(axis=1) for eye in (slice(36, 42), slice(42, 48)))
+    return np.asarray(np.linalg.norm(right - left, axis=1))

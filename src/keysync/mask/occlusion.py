@@ -207,9 +207,8 @@ def masks(shares: Shares, landmarks: Float32[np.ndarray, "n 68 2"], crops: Crops
         for inside in found:
             own = apart[inside & face & clean.known]
             strange = min(own.size, rest.size) < _SPECK or own.mean() > _STRANGER * rest.mean()
-            stays = not strange and np.median(lasts[number][inside & face]) >= _BRIEF
             fleeting = lasts[number][inside].max() == 1 < len(shares) and inside.sum() < _LARGE
-            if (strange or stays) and not fleeting:
+            if not fleeting and (strange or np.median(lasts[number][inside & face]) >= _BRIEF):
                 near = with_edge(inside)
                 kept[number][near] = soft[number][near]
     return kept
