@@ -8,8 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from keysync.cast import Run
-from keysync.face.mouth import eye_distance
-from keysync.face.speaker import inner_gap
+from keysync.face.mouth import eye_distance, inner_gap
 
 _LOOKED_THROUGH = 250  # frames to either side of a stretch in which its portrait is looked for
 _AS_CLEAR = 0.05  # how much more of a face may be hidden

@@ -13,10 +13,9 @@ from jaxtyping import Float
 
 from keysync.errors import InputError
 from keysync.face.crop import RIGID
-from keysync.face.mouth import eye_distance
+from keysync.face.mouth import eye_distance, inner_gap
 from keysync.face.warp import apply, fit_similarity
 
-_INNER_PAIRS = ((61, 67), (62, 66), (63, 65))
 _LIPS = slice(48, 68)
 
 OPEN_MAR = 0.25  # a mouth aspect ratio above it counts as speaking: Bigata et al. 2025
@@ -34,7 +33,7 @@ PhoneSpan = tuple[str, float, float]  # name, start and end in seconds
 
 def opening(landmarks: Landmarks) -> Curve:
     """Mean distance of three inner-lip pairs over the eye distance; 0 is closed, 0.3 a shout."""
-    return np.asarray(_inner_gap(landmarks) / eye_distance(landmarks))
+    return np.asarray(inner_gap(landmarks) / eye_distance(landmarks))
 
 
 def width(landmarks: Landmarks) -> Curve:
@@ -49,7 +48,7 @@ def mouth_aspect_ratio(landmarks: Landmarks) -> Curve:
     Source: Bigata et al. 2025, arXiv:2505.00497, name the ratio; which points, is our choice.
     """
     corners = np.linalg.norm(landmarks[:, 60] - landmarks[:, 64], axis=1)
-    return np.asarray(_inner_gap(landmarks) / np.maximum(corners, 1e-6))
+    return np.asarray(inner_gap(landmarks) / np.maximum(corners, 1e-6))
 
 
 def correlation(a: Curve, b: Curve) -> float:
@@ -185,11 +184,6 @@ def normalised_lipleak(landmarks: Landmarks, source: Float[np.ndarray, "s 68 2"]
     """
     own = lipleak(source)
     return lipleak(landmarks) / own if own >= SPEAKS else None
-
-
-def _inner_gap(landmarks: Landmarks) -> Curve:
-    gaps = [np.linalg.norm(landmarks[:, a] - landmarks[:, b], axis=1) for a, b in _INNER_PAIRS]
-    return np.asarray(np.mean(gaps, axis=0))
 
 
 def _finite(*arrays: Float[np.ndarray, " ..."]) -> None:

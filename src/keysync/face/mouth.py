@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, UInt8
 
 _DARK = 0.5  # of the skin's luma
 _FINE = 128  # pixels of a face's longer side that are looked at
 _FEWEST = 6  # pixels between the lips; fewer tell nothing
+_INNER_LIPS = ((61, 67), (62, 66), (63, 65))  # upper and lower, iBUG numbers from 0
 
 
 def dark_share(rgb: UInt8[np.ndarray, "h w 3"], landmarks: Float32[np.ndarray, "68 2"]) -> float:
@@ -44,3 +45,9 @@ def eye_distance(landmarks: Float[np.ndarray, "t 68 2"]) -> Float[np.ndarray, " 
     """Between the centres of both eyes, in the unit of ``landmarks``: the yardstick for everything else."""
     right, left = (landmarks[:, eye].mean(axis=1) for eye in (slice(36, 42), slice(42, 48)))
     return np.asarray(np.linalg.norm(right - left, axis=1))
+
+
+def inner_gap(landmarks: Float[np.ndarray, "t 68 2"]) -> Float64[np.ndarray, " t"]:
+    """Mean distance of three pairs of points on the inner lips, in the unit of ``landmarks``."""
+    gaps = [np.linalg.norm(landmarks[:, above] - landmarks[:, below], axis=1) for above, below in _INNER_LIPS]
+    return np.asarray(np.mean(gaps, axis=0, dtype=np.float64))

@@ -19,9 +19,9 @@ from itertools import groupby
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 
+from keysync.face.mouth import inner_gap
 from keysync.face.survey import Survey
 
-_INNER_LIPS = ((61, 67), (62, 66), (63, 65))  # upper and lower, iBUG numbers from 0
 _NOSE = (27, 33)  # top of its bridge and its base: the unit of all openings
 _MEAN_S = 1.0
 _STILL = 0.015  # nose lengths: the deviation of a mouth at rest, mostly the mesh's own noise
@@ -93,12 +93,6 @@ def openings(survey: Survey) -> _Curves:
         place = slice(seen.first, seen.first + len(nose))
         curves[people.index(seen.person), place] = inner_gap(points) / np.maximum(nose, 1e-6)
     return curves
-
-
-def inner_gap(points: Float[np.ndarray, "t 68 2"]) -> Float64[np.ndarray, " t"]:
-    """Mean distance of three pairs of points on the inner lips, in the unit of ``points``."""
-    gaps = [np.linalg.norm(points[:, above] - points[:, below], axis=1) for above, below in _INNER_LIPS]
-    return np.asarray(np.mean(gaps, axis=0, dtype=np.float64))
 
 
 def _movements(
