@@ -55,7 +55,7 @@ def test_a_tiny_plan_becomes_a_model_that_loads_and_is_not_made_again(
 
     clips = sorted((tmp_path / "clips").iterdir())
     drawn = [clip.stat().st_mtime_ns for clip in clips]
-    again = train_compact(tmp_path, TINY, said.append)
+    again = train_compact(tmp_path, TINY, said.append, jobs=3)
     assert load_models(again, "cpu").digest == models.digest
     assert [clip.stat().st_mtime_ns for clip in clips] == drawn
     with pytest.raises(ConfigError, match="holds another plan"):
@@ -83,12 +83,13 @@ def test_drawing_ends_when_the_audio_encoder_fails(tmp_path: Path, monkeypatch: 
 
 
 def test_the_hours_grow_with_the_work_and_shrink_with_the_cores() -> None:
-    usual = Plan().hours()
+    usual = Plan().hours(2)
     assert 3 < sum(usual.values()) < 12
     first = "draw and audio encoder"
-    assert Plan(clips=4800).hours()[first] == pytest.approx(2 * Plan(clips=2400).hours()[first])
-    assert Plan(clips=4800, jobs=3).hours()[first] == pytest.approx(Plan(clips=2400).hours()[first])
-    assert Plan(audio_steps=16000).hours()[first] > usual[first]
+    assert Plan(clips=4800).hours(2)[first] == pytest.approx(2 * Plan(clips=2400).hours(2)[first])
+    assert Plan(clips=4800).hours(3)[first] == pytest.approx(Plan(clips=2400).hours(2)[first])
+    assert Plan(audio_steps=16000).hours(2)[first] > usual[first]
+    assert {part for part, hours in Plan().hours(16, gpu=True).items() if hours} == {first, "prepare"}
 
 
 def test_too_few_clips_are_refused_before_anything_is_drawn(tmp_path: Path) -> None:

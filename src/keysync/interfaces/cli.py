@@ -305,7 +305,7 @@ def convert(
 @app.command()
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder for the clips.")],
-    clips: Annotated[int, typer.Option(help="How many people to draw.")] = 10,
+    clips: Annotated[int, typer.Option(min=1, help="How many people to draw.")] = 10,
     seed: Annotated[int, typer.Option(help="Same seed, same clips.")] = 1,
     size: Annotated[int, typer.Option(help="Pixels a side.")] = 512,
     seconds: Annotated[float, typer.Option(help="Length of each clip.")] = 4.0,
@@ -317,7 +317,7 @@ def synth(
         bool, typer.Option("--natural", help="Voices that sound like people (keysync models fetch kokoro).")
     ] = False,
     sheet: Annotated[Path | None, typer.Option(help="Write a PNG with frames of every clip.")] = None,
-    jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> None:
     """Draw talking heads with exact labels (needs the 'synthetic' extra, flite and espeak-ng)."""
     with _needs("synthetic"):
@@ -352,17 +352,20 @@ def train_compact_model(
     natural_steps: Annotated[
         int | None, typer.Option(help="Its steps on that; 0 leaves it out, and Kokoro is not needed.")
     ] = None,
-    jobs: Annotated[int | None, typer.Option(help="Processes that draw.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes that draw; one for each core if absent.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything.")] = None,
     device: Annotated[Device, typer.Option(help="Where the networks learn.")] = "auto",
 ) -> None:
     """Train the compact model from seeds alone; the folder OUT/model works with --model."""
     given = {name: value for name, value in locals().items() if value is not None}
-    del given["out"], given["device"]
+    for name in ("out", "device", "jobs"):
+        given.pop(name, None)
     with _needs("synthetic"):
         from keysync.train.compact import Plan, train_compact
     folder = train_compact(
-        out, Plan(**given), say=lambda line: console.print(line, highlight=False), device=device
+        out, Plan(**given), say=lambda line: console.print(line, highlight=False), device=device, jobs=jobs
     )
     console.print(f"{folder}: done; try 'keysync sync … --model {folder}'", soft_wrap=True)
 
@@ -373,15 +376,19 @@ def train_occlusion_segmenter(
     people: Annotated[int | None, typer.Option(help="People to draw.")] = None,
     sprites: Annotated[int | None, typer.Option(help="Things to draw that may come before a face.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps.")] = None,
-    jobs: Annotated[int | None, typer.Option(help="Processes that draw.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes that draw; one for each core if absent.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything.")] = None,
 ) -> None:
     """Train the network that finds what is before a mouth; OUT/occlusion is what the package ships."""
-    given = {name: value for name, value in locals().items() if name != "out" and value is not None}
+    given = {name: value for name, value in locals().items() if value is not None}
+    for name in ("out", "jobs"):
+        given.pop(name, None)
     with _needs("synthetic"):
         from keysync.train.occlusion import OcclusionPlan, train_occlusion
     folder = train_occlusion(
-        out, OcclusionPlan(**given), say=lambda line: console.print(line, highlight=False)
+        out, OcclusionPlan(**given), say=lambda line: console.print(line, highlight=False), jobs=jobs
     )
     console.print(f"{folder}: done", soft_wrap=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
@@ -69,37 +70,47 @@ class Plan:
     keyframe_steps: int = 26000
     interpolation_steps: int = 8000
     refine_steps: int = 3600
-    jobs: int = 2
 
-    @property
-    def drawing(self) -> int:
-        """Processes that draw; one core is left to the audio encoder, which learns meanwhile."""
-        return max(self.jobs - 1, 1)
+    def hours(self, jobs: int, *, gpu: bool = False) -> dict[str, float]:
+        """About how long each part takes with ``jobs`` cores, the networks learning on one of them.
 
-    def hours(self) -> dict[str, float]:
-        """About how long each part takes, the networks learning on one core."""
-        frames = self.seconds * 25
-        drawing_s = self.clips * (_PERSON_S + frames * _FRAME_S) / self.drawing
+        Args:
+            gpu: they learn there instead; what that takes is left out.
+        """
+        frames, learning = self.seconds * 25, 0 if gpu else 1
+        drawing_s = self.clips * (_PERSON_S + frames * _FRAME_S) / _drawing(jobs)
         speech_s = self.speech_hours * _SPEECH_S + (
             self.natural_hours * _NATURAL_S if self.natural_steps else 0
         )
-        hearing_s = speech_s / self.jobs + (self.audio_steps + 2 * self.natural_steps) * _AUDIO_STEP_S
-        at_once = max if self.jobs > 1 else sum
+        heard_s = learning * (self.audio_steps + 2 * self.natural_steps) * _AUDIO_STEP_S
+        at_once = max if jobs > 1 else sum
         return {
-            "draw and audio encoder": at_once((drawing_s, hearing_s)) / 3600,
+            "draw and audio encoder": at_once((drawing_s, speech_s / jobs + heard_s)) / 3600,
             "prepare": self.clips * _PREPARE_S / 3600,
-            "autoencoder": self.decoder_steps * _DECODER_STEP_S / 3600,
-            "keyframes": (self.keyframe_steps * _KEYFRAME_STEP_S + _JUDGE_S) / 3600,
-            "interpolation": (self.interpolation_steps * _INTERPOLATION_STEP_S + _JUDGE_S) / 3600,
-            "decoder again": self.refine_steps * _REFINE_STEP_S / 3600,
+            "autoencoder": learning * self.decoder_steps * _DECODER_STEP_S / 3600,
+            "keyframes": learning * (self.keyframe_steps * _KEYFRAME_STEP_S + _JUDGE_S) / 3600,
+            "interpolation": learning * (self.interpolation_steps * _INTERPOLATION_STEP_S + _JUDGE_S) / 3600,
+            "decoder again": learning * self.refine_steps * _REFINE_STEP_S / 3600,
         }
 
 
-def train_compact(out: Path, plan: Plan, say: Callable[[str], None] = log.info, device: str = "auto") -> Path:
+def _drawing(jobs: int) -> int:
+    """Processes that draw; one core is left to the audio encoder, which learns meanwhile."""
+    return max(jobs - 1, 1)
+
+
+def train_compact(
+    out: Path,
+    plan: Plan,
+    say: Callable[[str], None] = log.info,
+    device: str = "auto",
+    jobs: int | None = None,
+) -> Path:
     """Make the compact model under ``out``; a part that is finished is not made again.
 
     Args:
         device: where the networks learn.
+        jobs: processes that draw and speak; one for each core if None. They never change the result.
     Returns:
         the model folder, ``out / "model"``.
     Raises:
@@ -111,15 +122,16 @@ def train_compact(out: Path, plan: Plan, say: Callable[[str], None] = log.info, 
 
     if plan.clips <= HELD_OUT:
         raise ConfigError(f"clips is {plan.clips}; it must be over {HELD_OUT}: so many are held out")
-    where = pick_device(device)
+    where, jobs = pick_device(device), jobs or os.cpu_count() or 1
     keep_plan(out, asdict(plan))
-    hours = plan.hours()
-    told = ", ".join(f"{part} {part_hours:.1f}" for part, part_hours in hours.items())
-    say(f"about {sum(hours.values()):.1f} h with {plan.jobs} cores: {told}")
+    hours = plan.hours(jobs, gpu=where.type != "cpu")
+    told = ", ".join(f"{part} {part_hours:.1f}" for part, part_hours in hours.items() if part_hours)
+    besides = "" if where.type == "cpu" else f"; and what the networks take on {where.type}, not measured yet"
+    say(f"about {sum(hours.values()):.1f} h with {jobs} cores: {told}{besides}")
     say(f"1/7 draw {plan.clips} clips of {plan.seconds} s")
     stop = Event()
     with ThreadPoolExecutor(1) as beside:
-        drawing = beside.submit(_draw, out / "clips", plan, say, stop)
+        drawing = beside.submit(_draw, out / "clips", plan, jobs, say, stop)
         try:
             say(
                 f"2/7 audio encoder meanwhile: {plan.speech_hours} h of speech, {plan.audio_steps} steps; "
@@ -129,7 +141,7 @@ def train_compact(out: Path, plan: Plan, say: Callable[[str], None] = log.info, 
                 train_audio(
                     out / "audio", steps=plan.audio_steps, hours_of_speech=plan.speech_hours,
                     natural_steps=plan.natural_steps, natural_hours=plan.natural_hours, seed=plan.seed,
-                    jobs=plan.jobs, device=device,
+                    jobs=jobs, device=device,
                 )  # fmt: skip
                 (out / "audio" / "done").touch()
             drawing.result()
@@ -149,12 +161,12 @@ def train_compact(out: Path, plan: Plan, say: Callable[[str], None] = log.info, 
     return pack(out)
 
 
-def _draw(folder: Path, plan: Plan, say: Callable[[str], None], stop: Event) -> None:
+def _draw(folder: Path, plan: Plan, jobs: int, say: Callable[[str], None], stop: Event) -> None:
     """Until all clips are there, or until ``stop``."""
     from keysync.synthetic.make import hard_faces, make_clips, plan_clips
 
     plans = hard_faces(plan_clips(3 * plan.clips, plan.seed, split="train", seconds=plan.seconds), plan.clips)
-    for count, _ in enumerate(make_clips(plans, folder, plan.drawing), start=1):
+    for count, _ in enumerate(make_clips(plans, folder, _drawing(jobs)), start=1):
         if count % 20 == 0:
             say(f"    {count} of {plan.clips}")
         if stop.is_set():

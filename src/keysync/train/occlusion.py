@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -46,10 +47,9 @@ class OcclusionPlan:
     batch: int = 24
     fresh: int = 8  # examples of a batch that are new; the others were seen a few times
     rate: float = 3e-3
-    jobs: int = 2
 
     def __post_init__(self) -> None:
-        if self.people <= HELD_OUT or min(self.sprites, self.textures, self.steps, self.batch, self.jobs) < 1:
+        if self.people <= HELD_OUT or min(self.sprites, self.textures, self.steps, self.batch) < 1:
             raise ConfigError(f"people is {self.people}; it must be over {HELD_OUT}, all others 1 or more")
 
 
@@ -77,15 +77,20 @@ class Batch:
         self.weight = torch.from_numpy(np.stack([_weight(example) for example in examples]))[:, None]
 
 
-def train_occlusion(out: Path, plan: OcclusionPlan, say: Callable[[str], None] = log.info) -> Path:
+def train_occlusion(
+    out: Path, plan: OcclusionPlan, say: Callable[[str], None] = log.info, jobs: int | None = None
+) -> Path:
     """Make the segmenter under ``out``; what is finished is not made again, training goes on where it was.
 
+    Args:
+        jobs: processes that draw; one for each core if None. They never change the result.
     Returns:
         ``out / "occlusion"``, a folder with ``model.json`` and the weights.
     """
     keep_plan(out, asdict(plan))
     say(f"1/3 draw {plan.people} people")
-    for count, _ in enumerate(make_faces(plan.people, plan.seed, out / "faces", plan.jobs), start=1):
+    drawn = make_faces(plan.people, plan.seed, out / "faces", jobs or os.cpu_count() or 1)
+    for count, _ in enumerate(drawn, start=1):
         if count % 50 == 0:
             say(f"    {count} of {plan.people}")
     say(f"2/3 draw {plan.sprites} things")
