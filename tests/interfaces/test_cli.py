@@ -10,6 +10,8 @@ import pytest
 from keysync.interfaces import cli
 from keysync.media.read import read_frames
 from keysync.models import Models, load_occlusion
+from keysync.train.compact import Plan
+from keysync.train.occlusion import OcclusionPlan
 
 MakeClip = Callable[..., Path]
 
@@ -259,3 +261,40 @@ def test_models_fetch_sam2_tells_where_it_is(
 ) -> None:
     monkeypatch.setattr("keysync.checkpoints.fetch_sam2", lambda: tmp_path / "sam2")
     assert run("models", "fetch", "sam2") == (0, f"{tmp_path / 'sam2'}\n")
+
+
+def test_options_of_train_are_what_the_plan_says_and_jobs_are_none_of_it(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Path, object, dict[str, object]]] = []
+
+    def train(out: Path, plan: object, **how: object) -> Path:
+        asked.append((out, plan, {name: value for name, value in how.items() if name != "say"}))
+        return out
+
+    monkeypatch.setattr("keysync.train.compact.train_compact", train)
+    monkeypatch.setattr("keysync.train.occlusion.train_occlusion", train)
+    assert run("train", "compact", tmp_path, "--clips", "40", "--jobs", "3", "--device", "cpu")[0] == 0
+    assert run("train", "occlusion", tmp_path, "--people", "300", "--jobs", "3")[0] == 0
+    assert run("train", "occlusion", tmp_path, "--seed", "0")[0] == 0
+    assert asked == [
+        (tmp_path, Plan(clips=40), {"device": "cpu", "jobs": 3}),
+        (tmp_path, OcclusionPlan(people=300), {"jobs": 3}),
+        (tmp_path, OcclusionPlan(seed=0), {"jobs": None}),
+    ]
+
+
+@pytest.mark.parametrize(
+    "words", [("synth", "x"), ("train", "compact", "x"), ("train", "occlusion", "x"), ("evaluate", "a", "b")]
+)
+def test_no_jobs_at_all_are_refused_before_anything_is_made(
+    words: tuple[str, ...],
+    run: Callable[..., tuple[int, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, printed = run(*words, "--jobs", "0")
+    assert code == 2
+    assert "Invalid value for '--jobs'" in printed
+    assert not list(tmp_path.iterdir())

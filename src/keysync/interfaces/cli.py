@@ -359,9 +359,11 @@ def train_compact_model(
     device: Annotated[Device, typer.Option(help="Where the networks learn.")] = "auto",
 ) -> None:
     """Train the compact model from seeds alone; the folder OUT/model works with --model."""
-    given = {name: value for name, value in locals().items() if value is not None}
-    for name in ("out", "device", "jobs"):
-        given.pop(name, None)
+    given = {
+        name: value
+        for name, value in locals().items()
+        if value is not None and name not in ("out", "device", "jobs")
+    }
     with _needs("synthetic"):
         from keysync.train.compact import Plan, train_compact
     folder = train_compact(
@@ -382,9 +384,9 @@ def train_occlusion_segmenter(
     seed: Annotated[int | None, typer.Option(help="Of everything.")] = None,
 ) -> None:
     """Train the network that finds what is before a mouth; OUT/occlusion is what the package ships."""
-    given = {name: value for name, value in locals().items() if value is not None}
-    for name in ("out", "jobs"):
-        given.pop(name, None)
+    given = {
+        name: value for name, value in locals().items() if value is not None and name not in ("out", "jobs")
+    }
     with _needs("synthetic"):
         from keysync.train.occlusion import OcclusionPlan, train_occlusion
     folder = train_occlusion(
