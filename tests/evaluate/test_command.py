@@ -57,6 +57,7 @@ def test_a_missing_partner_is_a_line_exit_1_and_the_table_is_still_there(
         (["one.mp4"], "1 paths given"),
         (["--suite", "real"], "0 paths given"),
         (["a", "b", "--metrics", "beauty"], "'beauty' is unknown"),
+        (["a", "b", "--jobs", "0"], "jobs is 0"),
         (["a", "b", "--json", "nowhere/out.json"], "its folder does not exist"),
         (["--suite", "drawn", "--people", "0"], "people is 0"),
         (["--suite", "drawn", "--rows", "truth,yours"], "no model there"),

@@ -305,7 +305,7 @@ def convert(
 @app.command()
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder for the clips.")],
-    clips: Annotated[int, typer.Option(min=1, help="How many people to draw.")] = 10,
+    clips: Annotated[int, typer.Option(help="How many people to draw.")] = 10,
     seed: Annotated[int, typer.Option(help="Same seed, same clips.")] = 1,
     size: Annotated[int, typer.Option(help="Pixels a side.")] = 512,
     seconds: Annotated[float, typer.Option(help="Length of each clip.")] = 4.0,
@@ -317,7 +317,7 @@ def synth(
         bool, typer.Option("--natural", help="Voices that sound like people (keysync models fetch kokoro).")
     ] = False,
     sheet: Annotated[Path | None, typer.Option(help="Write a PNG with frames of every clip.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
 ) -> None:
     """Draw talking heads with exact labels (needs the 'synthetic' extra, flite and espeak-ng)."""
     with _needs("synthetic"):
@@ -353,7 +353,7 @@ def train_compact_model(
         int | None, typer.Option(help="Its steps on that; 0 leaves it out, and Kokoro is not needed.")
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Processes that draw; one for each core if absent.")
+        int | None, typer.Option(help="Processes that draw; one for each core if absent.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything.")] = None,
     device: Annotated[Device, typer.Option(help="Where the networks learn.")] = "auto",
@@ -379,7 +379,7 @@ def train_occlusion_segmenter(
     sprites: Annotated[int | None, typer.Option(help="Things to draw that may come before a face.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps.")] = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Processes that draw; one for each core if absent.")
+        int | None, typer.Option(help="Processes that draw; one for each core if absent.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything.")] = None,
 ) -> None:

@@ -36,7 +36,7 @@ def evaluate(
         bool, typer.Option("--natural", help="For --suite drawn: voices that sound like people (Kokoro's).")
     ] = False,
     device: Annotated[str, typer.Option(help="Where models compute: cpu, cuda, mps.")] = "cpu",
-    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
     json: Annotated[Path | None, typer.Option(help="Write all numbers.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with pictures and curves.")] = None,
 ) -> None:
@@ -52,6 +52,8 @@ def evaluate(
     for target in (json, html):
         if target is not None and not target.parent.is_dir():
             raise ConfigError(f"{target}: its folder does not exist; make it first")
+    if jobs < 1:
+        raise ConfigError(f"jobs is {jobs}; it must be 1 or more")
 
     with _needs("evaluate"):
         from keysync.evaluate.metrics import check_names

@@ -263,7 +263,12 @@ def plan_clips(
 
     With ``occluders``, something comes before the face in every clip; with ``rooms``, every clip's speech
     is heard with echo and noise; with ``natural``, Kokoro says everything.
+
+    Raises:
+        ConfigError: no clips.
     """
+    if count < 1:
+        raise ConfigError(f"clips is {count}; it must be 1 or more")
     first = seed * 1_000_000  # sets of different seeds share nothing
     return [
         ClipPlan(
@@ -305,7 +310,13 @@ def hard_faces(plans: Sequence[ClipPlan], count: int) -> list[ClipPlan]:
 
 
 def make_clips(plans: Iterable[ClipPlan], out: Path, jobs: int) -> Iterator[Path]:
-    """Draw a set into ``out``, ``jobs`` clips at a time, one core each; yields folders as they are done."""
+    """Draw a set into ``out``, ``jobs`` clips at a time, one core each; yields folders as they are done.
+
+    Raises:
+        ConfigError: no jobs.
+    """
+    if jobs < 1:
+        raise ConfigError(f"jobs is {jobs}; it must be 1 or more")
     out.mkdir(parents=True, exist_ok=True)
     # Spawned, not forked: a worker reads this before its numpy starts, and keeps to one core.
     os.environ.setdefault("OMP_NUM_THREADS", "1")

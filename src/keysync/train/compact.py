@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
@@ -29,7 +28,7 @@ from keysync.train.autoencoder import fit_components, train_decoder
 from keysync.train.dataset import CROP, load_clips, prepare_folder
 from keysync.train.judge import train_judge
 from keysync.train.loop import AUDIO_GUIDANCE, PURE_SIGMA, RHO, SIGMA_MIN, STEPS, TrainConfig, train_stage
-from keysync.train.run import keep_plan
+from keysync.train.run import keep_plan, processes
 from keysync.weightfile import load_into
 
 log = logging.getLogger(__name__)
@@ -122,7 +121,7 @@ def train_compact(
 
     if plan.clips <= HELD_OUT:
         raise ConfigError(f"clips is {plan.clips}; it must be over {HELD_OUT}: so many are held out")
-    where, jobs = pick_device(device), jobs or os.cpu_count() or 1
+    where, jobs = pick_device(device), processes(jobs)
     keep_plan(out, asdict(plan))
     hours = plan.hours(jobs, gpu=where.type != "cpu")
     told = ", ".join(f"{part} {part_hours:.1f}" for part, part_hours in hours.items() if part_hours)

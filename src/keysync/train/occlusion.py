@@ -6,7 +6,6 @@ import csv
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +25,7 @@ from keysync.mask.segmenter import SIDE, Segmenter, SegmenterConfig
 from keysync.train.compact import save_half
 from keysync.train.occlusion_faces import SCENES, load_faces, make_faces
 from keysync.train.occlusion_scenes import Example, Examples, draw_props
-from keysync.train.run import Checkpoint, keep_plan
+from keysync.train.run import Checkpoint, keep_plan, processes
 
 log = logging.getLogger(__name__)
 HELD_OUT = 32  # people, the last ones, that the network does not learn from
@@ -87,10 +86,10 @@ def train_occlusion(
     Returns:
         ``out / "occlusion"``, a folder with ``model.json`` and the weights.
     """
+    jobs = processes(jobs)
     keep_plan(out, asdict(plan))
     say(f"1/3 draw {plan.people} people")
-    drawn = make_faces(plan.people, plan.seed, out / "faces", jobs or os.cpu_count() or 1)
-    for count, _ in enumerate(drawn, start=1):
+    for count, _ in enumerate(make_faces(plan.people, plan.seed, out / "faces", jobs), start=1):
         if count % 50 == 0:
             say(f"    {count} of {plan.people}")
     say(f"2/3 draw {plan.sprites} things")

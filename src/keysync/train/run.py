@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,17 @@ def keep_plan(out: Path, plan: dict[str, Any]) -> None:
     if record.exists() and json.loads(record.read_text()) != plan:
         raise ConfigError(f"{out}: holds another plan's work ({record.name} differs); choose another folder")
     record.write_text(json.dumps(plan, indent=1) + "\n")
+
+
+def processes(jobs: int | None) -> int:
+    """So many; one for each core if None.
+
+    Raises:
+        ConfigError: none at all.
+    """
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"jobs is {jobs}; it must be 1 or more")
+    return jobs or os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)
