@@ -235,7 +235,7 @@ def test_the_ear_learns_the_same_there(tmp_path: Path) -> None:
         (tmp_path / device.type).mkdir()
         now = audio._Round("exact", 2, 1e-3, [(spoken, 2)], spoken)
         with _on(device):
-            audio._learn(now, tmp_path / device.type, network.to(device), average, 0, device)
+            audio._learn(now, tmp_path / device.type, network.to(device), average, 0, device, lambda _: None)
         results.append(list(average.parameters()))
     torch.testing.assert_close(*results)
 

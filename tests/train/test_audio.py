@@ -52,7 +52,6 @@ def test_augmentation_keeps_shapes_and_changes_sound() -> None:
 def test_an_interrupted_run_goes_on(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
     said_by_flite: Callable[[str, int], Said],
 ) -> None:
     monkeypatch.setattr(audio, "_TEST_UTTERANCES", 1)
@@ -65,14 +64,16 @@ def test_an_interrupted_run_goes_on(
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     train_audio(whole, **plan)
     follow = audio._set_learning_rate
+    told: list[str] = []
     for rate, name in ((audio._LEARNING_RATE, "exact"), (audio._NATURAL_RATES[1], "natural2")):
         with monkeypatch.context() as patched:
             patched.setattr(audio, "_set_learning_rate", _interrupt_at(3, rate, follow))
             with pytest.raises(KeyboardInterrupt):
-                train_audio(halves, **plan)
-        assert f"{name}: going on" not in capsys.readouterr().out
-    train_audio(halves, **plan)
-    assert "natural2: going on from step 2" in capsys.readouterr().out
+                train_audio(halves, **plan, say=told.append)
+        assert not any(f"{name}: 4 steps, going on" in line for line in told)
+    train_audio(halves, **plan, say=told.append)
+    assert "    natural2: 4 steps, going on from step 2" in told
+    assert any(line.startswith("    4 of 4 steps (natural2), loss ") for line in told)
     once, twice = (load_file(folder / "audio.safetensors") for folder in (whole, halves))
     assert all(torch.equal(once[name], twice[name]) for name in once)
     encoder = CompactAudioEncoder()

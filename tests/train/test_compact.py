@@ -42,6 +42,13 @@ def test_a_tiny_plan_becomes_a_model_that_loads_and_is_not_made_again(
     folder = train_compact(tmp_path, TINY, said.append)
     assert said[0].startswith("about 0.")
     assert [line[:3] for line in said if line[1:3] == "/7"] == [f"{step}/7" for step in range(1, 8)]
+    for steps in (
+        "3 of 3 steps (exact)",
+        "2 of 2 steps, mouth psnr",
+        "3 of 3 steps, latent",
+        "2 of 2 steps, latent",
+    ):
+        assert any(line.startswith(f"    {steps}") for line in said)
     models = load_models(folder, "cpu")
     assert models.image_size == 512
     for stage in ("keyframes", "interpolation"):

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from keysync.errors import ConfigError
-from keysync.train.run import Checkpoint, keep_plan
+from keysync.train import run
+from keysync.train.run import Checkpoint, Progress, keep_plan
 
 
 def _checkpoint(path: Path) -> Checkpoint:
@@ -32,3 +33,19 @@ def test_a_folder_keeps_to_one_plan(tmp_path: Path) -> None:
     keep_plan(tmp_path / "out", {"seed": 1})
     with pytest.raises(ConfigError, match="another plan"):
         keep_plan(tmp_path / "out", {"seed": 2})
+
+
+def test_what_is_left_goes_by_the_pace_of_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s, said = 50.0, list[str]()
+    monkeypatch.setattr(run.time, "monotonic", lambda: now_s)
+    progress = Progress(said.append, "steps", 400, 1000)
+    now_s += 600.0
+    progress.tell(500, loss=0.1234, held_out=2.0)
+    now_s += 60.0
+    progress.tell(990)
+    progress.tell(1000)
+    assert said[0] == "    500 of 1000 steps, loss 0.123, held out 2.000; about 50 min left"
+    now_s += 20000.0
+    progress.tell(700)
+    assert said[1:3] == ["    990 of 1000 steps; about 0 min left", "    1000 of 1000 steps"]
+    assert said[3] == "    700 of 1000 steps; about 5.7 h left"

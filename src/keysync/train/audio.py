@@ -37,7 +37,7 @@ from keysync.synthetic.text import babble, sentence
 from keysync.synthetic.utterance import PHONES, RATE_HZ
 from keysync.train.hearing import CURVES, evaluate, label, to_float, write_conditions
 from keysync.train.natural import natural_speech, timed
-from keysync.train.run import Checkpoint
+from keysync.train.run import Checkpoint, Progress, Say, to_log
 from keysync.train.spoken import Spoken, load, make_once, save
 
 _BATCH, _CROP_TOKENS = 32, 100  # 32 pieces of 2 s
@@ -64,6 +64,7 @@ def train_audio(
     seed: int,
     jobs: int = 1,
     device: str = "auto",
+    say: Say = to_log,
 ) -> None:
     """Make the speech, train, evaluate on voices never trained on, write everything to ``out``.
 
@@ -84,18 +85,18 @@ def train_audio(
     out.mkdir(parents=True, exist_ok=True)
     where = pick_device(device)
     torch.manual_seed(seed)
-    natural = natural_speech(out / "natural", natural_hours, seed, jobs) if natural_steps else []
-    speech = _speech(out / "speech", hours_of_speech, seed, jobs)
+    natural = natural_speech(out / "natural", natural_hours, seed, jobs, say) if natural_steps else []
+    speech = _speech(out / "speech", hours_of_speech, seed, jobs, say)
     train = [item for item in speech if item.voice not in TEST_VOICES]
     test = [item for item in speech if item.voice in TEST_VOICES]
     hours = sum(len(item.samples) for item in train) / RATE_HZ / 3600
-    print(f"{len(train)} utterances, {hours:.2f} h to train; {len(test)} to test", flush=True)
+    say(f"    {len(train)} utterances, {hours:.2f} h to train; {len(test)} to test")
 
     network = CompactAudioEncoder(CompactAudioConfig(phones=len(PHONES), curves=len(CURVES)))
     average = deepcopy(network).requires_grad_(False)
     network.to(where)
     exact = _Round("exact", steps, _LEARNING_RATE, [(train, _BATCH)], test)
-    _learn(exact, out, network, average, seed, where)
+    _learn(exact, out, network, average, seed, where, say)
     rows, tested = round(_NATURAL_SHARE * _BATCH), test
     for number, rate in enumerate(_NATURAL_RATES if natural_steps else (), start=1):
         record = out / f"natural{number}.npz"
@@ -107,8 +108,8 @@ def train_audio(
         network.load_state_dict(average.state_dict())
         shares = [(train, _BATCH - rows), (spoken, rows)]
         now = _Round(f"natural{number}", natural_steps, rate, shares, tested)
-        _learn(now, out, network, average, seed + number, where)
-    write_conditions(average, tested, out / "conditions.csv")
+        _learn(now, out, network, average, seed + number, where, say)
+    write_conditions(average, tested, out / "conditions.csv", say)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ class _Round:
 
 def _learn(
     now: _Round, out: Path, network: CompactAudioEncoder, average: CompactAudioEncoder, seed: int,
-    device: torch.device,
+    device: torch.device, say: Say,
 ) -> None:  # fmt: skip
     """Take all of a round's steps, or those that an interrupted run has left."""
     matrices = [weight for weight in network.parameters() if weight.ndim > 1]
@@ -143,8 +144,9 @@ def _learn(
     checkpoint = Checkpoint(out / f"{now.name}.pt", network, average, optimiser)
     saved = {"step": 0, "spent_s": 0.0, "mean_loss": math.nan} | checkpoint.load()
     step, spent_s, mean_loss = saved["step"], saved["spent_s"], saved["mean_loss"]
-    if step:
-        print(f"{now.name}: going on from step {step}", flush=True)
+    if step < now.steps:
+        say(f"    {now.name}: {now.steps} steps" + (f", going on from step {step}" if step else ""))
+    progress = Progress(say, f"steps ({now.name})", step, now.steps)
 
     started_s = time.monotonic() - spent_s
     for batch in in_order(lambda step: now.batch(seed, step), range(step, now.steps)):
@@ -162,6 +164,8 @@ def _learn(
             save_file(average.state_dict(), out / "audio.safetensors.part")
             (out / "audio.safetensors.part").replace(out / "audio.safetensors")
             checkpoint.save(step, spent_s=spent_s, mean_loss=mean_loss)
+            means = {name: float(np.mean([r[name] for r in scores.values()])) for name in ("phones", "jaw")}
+            progress.tell(step, loss=mean_loss, **means)
 
 
 def standardise(network: CompactAudioEncoder, spoken: list[Spoken]) -> None:
@@ -183,12 +187,12 @@ def make_spoken(voice: str, seed: list[int]) -> Spoken:
     return label(speak(text, voice, rng), voice, rng)
 
 
-def _speech(folder: Path, hours: float, seed: int, jobs: int) -> list[Spoken]:
+def _speech(folder: Path, hours: float, seed: int, jobs: int, say: Say) -> list[Spoken]:
     rng = np.random.default_rng([seed, 1])
     # An utterance lasts 4.8 s on average, silence included.
     voices = [_draw_voice(rng) for _ in range(max(1, round(hours * 750)))]
     voices += [voice for voice in TEST_VOICES for _ in range(_TEST_UTTERANCES)]
-    return make_once(folder, Spoken, make_spoken, voices, [seed, 2], jobs)
+    return make_once(folder, Spoken, make_spoken, voices, [seed, 2], jobs, say)
 
 
 def _draw_voice(rng: np.random.Generator) -> str:
@@ -351,7 +355,6 @@ def _report(path: Path, minutes: float, step: int, loss: float, scores: dict[str
             writer.writeheader()
         writer.writerow(row)
     path.with_suffix(".json").write_text(json.dumps(row, indent=1) + "\n")
-    print("  ".join(f"{name} {number}" for name, number in row.items()), flush=True)
 
 
 def main() -> None:
@@ -368,7 +371,7 @@ def main() -> None:
     args = parser.parse_args()
     train_audio(
         args.out, steps=args.steps, hours_of_speech=args.hours, natural_steps=args.natural_steps,
-        natural_hours=args.natural_hours, seed=args.seed, jobs=args.jobs, device=args.device,
+        natural_hours=args.natural_hours, seed=args.seed, jobs=args.jobs, device=args.device, say=print,
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from keysync.diffusion.condition import Condition
 from keysync.parallel import in_order
 from keysync.train.dataset import Batch, Batches, PreparedClip, recolour
 from keysync.train.loop import AUDIO_GUIDANCE, paint
-from keysync.train.run import SAVE_EVERY_S, Checkpoint
+from keysync.train.run import SAVE_EVERY_S, Checkpoint, Progress, Say, to_log
 
 _PAINTED, _GUIDANCES = 0.7, (1.0, 2.0)  # share of the latents that are painted, and how
 _DETAIL = 3.0  # weight of the local strength of detail
@@ -141,6 +141,7 @@ def train_decoder(
     side: int = 128,
     rate: float = 1e-3,
     noise: float = 0.4,
+    say: Say = to_log,
 ) -> CompactAutoencoder:
     """Train the decoder on cuts around the mouth; returns the running average.
 
@@ -162,6 +163,7 @@ def train_decoder(
     average = deepcopy(autoencoder).eval()
     checkpoint, curve = Checkpoint(out / "checkpoint.pt", autoencoder, average, optimiser), out / "curve.csv"
     step = checkpoint.load().get("step", 0)
+    progress = Progress(say, "steps", step, steps)
     begin = last = time.monotonic()
     painters = [None] if painter is None else [None, painter]
 
@@ -216,7 +218,9 @@ def train_decoder(
             torch._foreach_lerp_(list(average.parameters()), list(autoencoder.parameters()), 1 - keep)
         if time.monotonic() - last > SAVE_EVERY_S or step == steps:
             checkpoint.save(step)
-            note(*(psnr(average, held_out, painter=by) for by in painters))
+            scores = [psnr(average, held_out, painter=by) for by in painters]
+            note(*scores)
+            progress.tell(step, mouth_psnr=scores[-1][1], sharpness=scores[-1][2])
             last = time.monotonic()
     return average
 

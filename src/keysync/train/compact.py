@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import asdict, dataclass
@@ -28,10 +26,9 @@ from keysync.train.autoencoder import fit_components, train_decoder
 from keysync.train.dataset import CROP, load_clips, prepare_folder
 from keysync.train.judge import train_judge
 from keysync.train.loop import AUDIO_GUIDANCE, PURE_SIGMA, RHO, SIGMA_MIN, STEPS, TrainConfig, train_stage
-from keysync.train.run import keep_plan, processes
+from keysync.train.run import Say, keep_plan, processes, to_log
 from keysync.weightfile import load_into
 
-log = logging.getLogger(__name__)
 JUDGE_STEPS = 400
 HELD_OUT = 12  # prepared clips, the last ones, that no network learns from
 # Every other frame is a keyframe: the more of them, the better the width of the mouth follows; the frames
@@ -101,7 +98,7 @@ def _drawing(jobs: int) -> int:
 def train_compact(
     out: Path,
     plan: Plan,
-    say: Callable[[str], None] = log.info,
+    say: Say = to_log,
     device: str = "auto",
     jobs: int | None = None,
 ) -> Path:
@@ -140,7 +137,7 @@ def train_compact(
                 train_audio(
                     out / "audio", steps=plan.audio_steps, hours_of_speech=plan.speech_hours,
                     natural_steps=plan.natural_steps, natural_hours=plan.natural_hours, seed=plan.seed,
-                    jobs=jobs, device=device,
+                    jobs=jobs, device=device, say=say,
                 )  # fmt: skip
                 (out / "audio" / "done").touch()
             drawing.result()
@@ -148,26 +145,26 @@ def train_compact(
             stop.set()
 
     say("3/7 find, align and crop the faces")
-    prepare(out)
+    prepare(out, plan, say)
     say(f"4/7 autoencoder: {plan.decoder_steps} steps")
-    train_autoencoder(out, plan, where)
+    train_autoencoder(out, plan, where, say)
     say(f"5/7 keyframes: {plan.keyframe_steps} steps")
-    train_network(out, "keyframes", plan, where)
+    train_network(out, "keyframes", plan, where, say)
     say(f"6/7 interpolation: {plan.interpolation_steps} steps")
-    train_network(out, "interpolation", plan, where)
+    train_network(out, "interpolation", plan, where, say)
     say(f"7/7 the decoder again, on what keyframes paint: {plan.refine_steps} steps")
-    refine_decoder(out, plan, where)
+    refine_decoder(out, plan, where, say)
     return pack(out)
 
 
-def _draw(folder: Path, plan: Plan, jobs: int, say: Callable[[str], None], stop: Event) -> None:
+def _draw(folder: Path, plan: Plan, jobs: int, say: Say, stop: Event) -> None:
     """Until all clips are there, or until ``stop``."""
     from keysync.synthetic.make import hard_faces, make_clips, plan_clips
 
     plans = hard_faces(plan_clips(3 * plan.clips, plan.seed, split="train", seconds=plan.seconds), plan.clips)
     for count, _ in enumerate(make_clips(plans, folder, _drawing(jobs)), start=1):
         if count % 20 == 0:
-            say(f"    {count} of {plan.clips}")
+            say(f"    {count} of {plan.clips} clips")
         if stop.is_set():
             return
 
@@ -181,14 +178,16 @@ def _audio(out: Path) -> CompactAudioEncoder:
     return encoder.eval().requires_grad_(False)
 
 
-def prepare(out: Path) -> None:
+def prepare(out: Path, plan: Plan, say: Say) -> None:
     """Crop every drawn clip as the pipeline would."""
     cells = CompactUNetConfig().cells
-    for _ in prepare_folder(out / "clips", out / "prepared", face_tracker(), Framing(), _audio(out), cells):
-        pass
+    prepared = prepare_folder(out / "clips", out / "prepared", face_tracker(), Framing(), _audio(out), cells)
+    for count, _ in enumerate(prepared, start=1):
+        if count % 50 == 0:
+            say(f"    {count} of {plan.clips} clips")
 
 
-def train_autoencoder(out: Path, plan: Plan, device: torch.device) -> None:
+def train_autoencoder(out: Path, plan: Plan, device: torch.device, say: Say) -> None:
     """Components, then the decoder."""
     clips = load_clips(out / "prepared")
     network = CompactAutoencoder(CompactAutoencoderConfig())
@@ -197,7 +196,13 @@ def train_autoencoder(out: Path, plan: Plan, device: torch.device) -> None:
     network.to(device)
     folder = out / "autoencoder"
     network = train_decoder(
-        network, clips[:-HELD_OUT], clips[-HELD_OUT:], folder, steps=plan.decoder_steps, seed=plan.seed
+        network,
+        clips[:-HELD_OUT],
+        clips[-HELD_OUT:],
+        folder,
+        steps=plan.decoder_steps,
+        seed=plan.seed,
+        say=say,
     )
     save_half(network, _first_autoencoder(out))
 
@@ -207,7 +212,7 @@ def _first_autoencoder(out: Path) -> Path:
     return out / "autoencoder" / "autoencoder.safetensors"
 
 
-def refine_decoder(out: Path, plan: Plan, device: torch.device) -> None:
+def refine_decoder(out: Path, plan: Plan, device: torch.device, say: Say) -> None:
     """The decoder again, now that it can be shown what the keyframe network paints."""
     clips = load_clips(out / "prepared")
     autoencoder, painter = CompactAutoencoder(CompactAutoencoderConfig()), CompactUNet(CompactUNetConfig())
@@ -215,12 +220,12 @@ def refine_decoder(out: Path, plan: Plan, device: torch.device) -> None:
     _fill(painter.to(device), out / "model" / "keyframes.safetensors")
     autoencoder = train_decoder(
         autoencoder, clips[:-HELD_OUT], clips[-HELD_OUT:], out / "decoder", steps=plan.refine_steps,
-        seed=plan.seed + 2, painter=painter.eval().requires_grad_(False), rate=5e-4,
+        seed=plan.seed + 2, painter=painter.eval().requires_grad_(False), rate=5e-4, say=say,
     )  # fmt: skip
     save_half(autoencoder, out / "model" / "autoencoder.safetensors")
 
 
-def train_network(out: Path, stage: str, plan: Plan, device: torch.device) -> None:
+def train_network(out: Path, stage: str, plan: Plan, device: torch.device, say: Say) -> None:
     """One stage's U-Net; interpolation starts from the keyframe network."""
     clips = load_clips(out / "prepared")
     autoencoder = CompactAutoencoder(CompactAutoencoderConfig())
@@ -238,10 +243,10 @@ def train_network(out: Path, stage: str, plan: Plan, device: torch.device) -> No
             generated=0.8, rate=5e-4, audio_rate=5e-4, seed=plan.seed + 1,
         )  # fmt: skip
     judge, r = train_judge(autoencoder, clips[:-HELD_OUT], JUDGE_STEPS, plan.seed)
-    log.info("the judge of lips reads their gap with r %.2f", r)
+    say(f"    the judge of lips reads their gap with r {r:.2f}")
     average = train_stage(
         network.to(device), autoencoder, clips[:-HELD_OUT], clips[-HELD_OUT:], out / stage, config, judge,
-        keyframes=keyframes,
+        keyframes=keyframes, say=say,
     )  # fmt: skip
     save_half(average, out / "model" / f"{stage}.safetensors")
 

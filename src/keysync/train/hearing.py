@@ -16,6 +16,7 @@ from keysync.synthetic.articulate import articulate
 from keysync.synthetic.channel import CODECS, Samples, coded, music, narrow, over
 from keysync.synthetic.room import echo, noise
 from keysync.synthetic.utterance import PAUSE, PHONES, RATE_HZ, Phone, Utterance
+from keysync.train.run import Say
 from keysync.train.spoken import Spoken
 
 CURVES = ("jaw", "closure", "tuck", "rounding", "stretch", "upper", "lower")
@@ -104,8 +105,8 @@ def evaluate(
     return scores
 
 
-def write_conditions(network: CompactAudioEncoder, spoken: list[Spoken], path: Path) -> None:
-    """Every condition and voice as a row of a CSV file; printed too."""
+def write_conditions(network: CompactAudioEncoder, spoken: list[Spoken], path: Path, say: Say) -> None:
+    """Every condition and voice as a row of a CSV file; said too."""
     rows = [
         {"condition": condition, "voice": voice} | {name: round(score, 3) for name, score in by_name.items()}
         for condition in CONDITIONS
@@ -116,7 +117,7 @@ def write_conditions(network: CompactAudioEncoder, spoken: list[Spoken], path: P
         writer.writeheader()
         writer.writerows(rows)
     for row in rows:
-        print("  ".join(str(value) for value in row.values()), flush=True)
+        say("    " + "  ".join(str(value) for value in row.values()))
 
 
 def to_float(samples: Int16[np.ndarray, " n"]) -> Float[Tensor, " n"]:

@@ -26,7 +26,7 @@ from keysync.errors import ConfigError
 from keysync.parallel import in_order
 from keysync.train.dataset import Batch, Batches, PreparedClip
 from keysync.train.judge import Judge
-from keysync.train.run import SAVE_EVERY_S, Checkpoint
+from keysync.train.run import SAVE_EVERY_S, Checkpoint, Progress, Say, to_log
 from keysync.train.show import plot_curve, write_strip
 
 PURE_SIGMA = 20.0  # where sampling starts: nothing of the picture is left
@@ -118,6 +118,7 @@ def train_stage(
     *,
     keyframes: CompactUNet | None = None,
     stop: int | None = None,
+    say: Say = to_log,
 ) -> CompactUNet:
     """Train ``network`` and return its running average; resumes from ``out`` if a checkpoint is there.
 
@@ -137,6 +138,7 @@ def train_stage(
     curve = out / "curve.csv"
     if not curve.exists():
         curve.write_text("step,seconds,latent,pixel,lips,held_out,held_out_lips\n")
+    progress = Progress(say, "steps", step, config.steps)
     denoiser, averaged = Denoiser(network), Denoiser(average)
     device = autoencoder.device
     weights = torch.tensor([1.0, config.pixel_weight, config.lips_weight], device=device)
@@ -178,6 +180,7 @@ def train_stage(
         if time.monotonic() - last_save > SAVE_EVERY_S or step == last_step:
             unseen = _held_out_loss(averaged, autoencoder, held_out, config, judge)
             checkpoint.save(step)
+            progress.tell(step, latent=float(running[0]), held_out=unseen[0])
             with curve.open("a", newline="") as file:
                 figures = (round(float(v), 4) for v in (*running.tolist(), *unseen))
                 row = [step, round(time.monotonic() - begin), *figures]

@@ -11,6 +11,7 @@ from keysync.synthetic.align import align
 from keysync.synthetic.kokoro import TEST_VOICES, draw_style, draw_text, style, utter
 from keysync.synthetic.utterance import PHONES
 from keysync.train.hearing import label, to_float
+from keysync.train.run import Say, to_log
 from keysync.train.spoken import Said, Spoken, make_once
 
 _LENGTH_S = 3.5  # of an utterance, on average
@@ -32,7 +33,7 @@ def say(voice: str | None, seed: list[int]) -> Said:
     return Said(how.name, whole, np.array([PHONES.index(name) for name in phones]))
 
 
-def natural_speech(folder: Path, hours: float, seed: int, jobs: int) -> list[Said]:
+def natural_speech(folder: Path, hours: float, seed: int, jobs: int, tell: Say = to_log) -> list[Said]:
     """``hours`` of it to train on and some of each test voice, made once and kept in ``folder``.
 
     Raises:
@@ -41,7 +42,7 @@ def natural_speech(folder: Path, hours: float, seed: int, jobs: int) -> list[Sai
     """
     voices: list[str | None] = [voice for voice in TEST_VOICES for _ in range(_TEST_UTTERANCES)]
     voices += [None] * max(1, round(hours * 3600 / _LENGTH_S))
-    return make_once(folder, Said, say, voices, [seed, 3], jobs)
+    return make_once(folder, Said, say, voices, [seed, 3], jobs, tell)
 
 
 def timed(network: CompactAudioEncoder, said: list[Said], seed: int) -> list[Spoken]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -25,9 +24,8 @@ from keysync.mask.segmenter import SIDE, Segmenter, SegmenterConfig
 from keysync.train.compact import save_half
 from keysync.train.occlusion_faces import SCENES, load_faces, make_faces
 from keysync.train.occlusion_scenes import Example, Examples, draw_props
-from keysync.train.run import Checkpoint, keep_plan, processes
+from keysync.train.run import Checkpoint, Progress, Say, keep_plan, processes, to_log
 
-log = logging.getLogger(__name__)
 HELD_OUT = 32  # people, the last ones, that the network does not learn from
 _STOCK = 600  # examples that are kept to be used again
 _JUDGED = 256  # held-out examples, half of them with nothing in front
@@ -76,9 +74,7 @@ class Batch:
         self.weight = torch.from_numpy(np.stack([_weight(example) for example in examples]))[:, None]
 
 
-def train_occlusion(
-    out: Path, plan: OcclusionPlan, say: Callable[[str], None] = log.info, jobs: int | None = None
-) -> Path:
+def train_occlusion(out: Path, plan: OcclusionPlan, say: Say = to_log, jobs: int | None = None) -> Path:
     """Make the segmenter under ``out``; what is finished is not made again, training goes on where it was.
 
     Args:
@@ -91,7 +87,7 @@ def train_occlusion(
     say(f"1/3 draw {plan.people} people")
     for count, _ in enumerate(make_faces(plan.people, plan.seed, out / "faces", jobs), start=1):
         if count % 50 == 0:
-            say(f"    {count} of {plan.people}")
+            say(f"    {count} of {plan.people} people")
     say(f"2/3 draw {plan.sprites} things")
     faces = load_faces(out / "faces")
     props = draw_props(plan.seed, plan.sprites, plan.textures)
@@ -167,7 +163,7 @@ def _train(
     held: Batch,
     out: Path,
     plan: OcclusionPlan,
-    say: Callable[[str], None],
+    say: Say,
     judge_every: int = 100,
 ) -> Segmenter:
     """The running average of the network; resumes from ``out/checkpoint.pt``, writes ``out/curve.csv``."""
@@ -178,6 +174,7 @@ def _train(
     step = checkpoint.load().get("step", 0)
     if not curve.exists():
         curve.write_text("step,seconds,loss,iou,recall,false_alarm\n")
+    progress = Progress(say, "steps", step, plan.steps)
     begin, running = time.monotonic(), math.nan
     for batch in _ahead(draw, step, plan.steps):
         for group in optimiser.param_groups:
@@ -202,7 +199,7 @@ def _train(
             row = [step, round(time.monotonic() - begin), *(round(v, 4) for v in (running, *found.values()))]
             with curve.open("a", newline="") as file:
                 csv.writer(file).writerow(row)
-            say(f"    {step} of {plan.steps}: " + ", ".join(f"{k} {v:.3f}" for k, v in found.items()))
+            progress.tell(step, **found)
     return average
 
 

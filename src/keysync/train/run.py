@@ -1,9 +1,12 @@
-"""A training run that can be broken off: the plan it keeps to, and the file from which it goes on."""
+"""A training run that can be broken off: its plan, how far it is, and the file from which it goes on."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,9 @@ import torch
 from torch import nn
 
 from keysync.errors import ConfigError
+
+Say = Callable[[str], None]  # shows one line
+to_log: Say = logging.getLogger(__name__).info
 
 SAVE_EVERY_S = 120  # between checkpoints, and rows of a learning curve
 
@@ -38,6 +44,25 @@ def processes(jobs: int | None) -> int:
     if jobs is not None and jobs < 1:
         raise ConfigError(f"jobs is {jobs}; it must be 1 or more")
     return jobs or os.cpu_count() or 1
+
+
+class Progress:
+    """Says how far a part of a run is, and how long the rest of it takes at the pace so far."""
+
+    def __init__(self, say: Say, things: str, done: int, total: int) -> None:
+        """``done`` of ``total`` ``things`` were there before."""
+        self._say, self._things, self._before, self._total = say, things, done, total
+        self._begun_s = time.monotonic()
+
+    def tell(self, done: int, **figures: float) -> None:
+        """``done`` of all are there now, more than before."""
+        line = f"    {done} of {self._total} {self._things}"
+        line += "".join(f", {name.replace('_', ' ')} {figure:.3f}" for name, figure in figures.items())
+        spent_min = (time.monotonic() - self._begun_s) / 60
+        left_min = spent_min / (done - self._before) * (self._total - done)
+        if done < self._total:
+            line += f"; about {f'{left_min:.0f} min' if left_min < 90 else f'{left_min / 60:.1f} h'} left"
+        self._say(line)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float32, Int16, Int64
 
+from keysync.train.run import Progress, Say
+
 _BLOCK = 200  # utterances in a file: what an interrupted run may lose
 
 
@@ -45,6 +47,7 @@ def make_once(
     voices: Sequence[V],
     seed: list[int],
     jobs: int,
+    say: Say,
 ) -> list[T]:
     """``make(voice, [*seed, index])`` for each voice, or what ``folder`` holds of it from before.
 
@@ -55,12 +58,16 @@ def make_once(
     seeds = [[*seed, index] for index in range(len(voices))]
     folder.mkdir(parents=True, exist_ok=True)
     made: list[T] = []
+    blocks = {start: folder / f"{start:05}.npz" for start in range(0, len(voices), _BLOCK)}
+    there = sum(len(voices[start : start + _BLOCK]) for start, path in blocks.items() if path.exists())
+    progress = Progress(say, f"utterances ({folder.name})", there, len(voices))
     with ProcessPoolExecutor(jobs) if jobs > 1 else nullcontext() as pool:
-        for start in range(0, len(voices), _BLOCK):
-            path, block = folder / f"{start:05}.npz", slice(start, start + _BLOCK)
+        for start, path in blocks.items():
             if not path.exists():
+                block = slice(start, start + _BLOCK)
                 save(path, list((pool.map if pool else map)(make, voices[block], seeds[block])))
-                print(f"{folder.name}: {min(block.stop, len(voices))} of {len(voices)} said", flush=True)
+                there += len(voices[block])
+                progress.tell(there)
             made += load(path, kind)
     return made
 
