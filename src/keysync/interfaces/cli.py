@@ -366,9 +366,7 @@ def train_compact_model(
     }
     with _needs("synthetic"):
         from keysync.train.compact import Plan, train_compact
-    folder = train_compact(
-        out, Plan(**given), say=lambda line: console.print(line, highlight=False), device=device, jobs=jobs
-    )
+    folder = train_compact(out, Plan(**given), say=_say, device=device, jobs=jobs)
     console.print(f"{folder}: done; try 'keysync sync … --model {folder}'", soft_wrap=True)
 
 
@@ -389,10 +387,12 @@ def train_occlusion_segmenter(
     }
     with _needs("synthetic"):
         from keysync.train.occlusion import OcclusionPlan, train_occlusion
-    folder = train_occlusion(
-        out, OcclusionPlan(**given), say=lambda line: console.print(line, highlight=False), jobs=jobs
-    )
+    folder = train_occlusion(out, OcclusionPlan(**given), say=_say, jobs=jobs)
     console.print(f"{folder}: done", soft_wrap=True)
+
+
+def _say(line: str) -> None:
+    console.print(line, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -49,6 +49,7 @@ SAMPLING = {
 _PERSON_S, _FRAME_S, _PREPARE_S, _SPEECH_S, _NATURAL_S, _AUDIO_STEP_S = 2.0, 0.08, 0.5, 190.0, 1200.0, 0.46
 _DECODER_STEP_S, _KEYFRAME_STEP_S, _INTERPOLATION_STEP_S, _JUDGE_S = 0.35, 0.2, 0.35, 60.0
 _REFINE_STEP_S = 0.35
+_WITHOUT_AVX512 = 2.5  # times as long
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +69,7 @@ class Plan:
     refine_steps: int = 3600
 
     def hours(self, jobs: int, *, gpu: bool = False) -> dict[str, float]:
-        """About how long each part takes with ``jobs`` cores, the networks learning on one of them.
+        """About how long each part takes with ``jobs`` cores with AVX-512, the networks learning on one.
 
         Args:
             gpu: they learn there instead; what that takes is left out.
@@ -120,8 +121,11 @@ def train_compact(
         raise ConfigError(f"clips is {plan.clips}; it must be over {HELD_OUT}: so many are held out")
     where, jobs = pick_device(device), processes(jobs)
     keep_plan(out, asdict(plan))
-    hours = plan.hours(jobs, gpu=where.type != "cpu")
-    told = ", ".join(f"{part} {part_hours:.1f}" for part, part_hours in hours.items() if part_hours)
+    slower = _WITHOUT_AVX512 if torch.backends.cpu.get_cpu_capability() == "AVX2" else 1
+    hours = {
+        part: slower * usual for part, usual in plan.hours(jobs, gpu=where.type != "cpu").items() if usual
+    }
+    told = ", ".join(f"{part} {part_hours:.1f}" for part, part_hours in hours.items())
     besides = "" if where.type == "cpu" else f"; and what the networks take on {where.type}, not measured yet"
     say(f"about {sum(hours.values()):.1f} h with {jobs} cores: {told}{besides}")
     say(f"1/7 draw {plan.clips} clips of {plan.seconds} s")
@@ -196,14 +200,9 @@ def train_autoencoder(out: Path, plan: Plan, device: torch.device, say: Say) -> 
     network.to(device)
     folder = out / "autoencoder"
     network = train_decoder(
-        network,
-        clips[:-HELD_OUT],
-        clips[-HELD_OUT:],
-        folder,
-        steps=plan.decoder_steps,
-        seed=plan.seed,
+        network, clips[:-HELD_OUT], clips[-HELD_OUT:], folder, steps=plan.decoder_steps, seed=plan.seed,
         say=say,
-    )
+    )  # fmt: skip
     save_half(network, _first_autoencoder(out))
 
 

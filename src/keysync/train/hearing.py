@@ -117,7 +117,7 @@ def write_conditions(network: CompactAudioEncoder, spoken: list[Spoken], path: P
         writer.writeheader()
         writer.writerows(rows)
     for row in rows:
-        say("    " + "  ".join(str(value) for value in row.values()))
+        say("    " + ", ".join(f"{name} {value}" for name, value in row.items()))
 
 
 def to_float(samples: Int16[np.ndarray, " n"]) -> Float[Tensor, " n"]:
