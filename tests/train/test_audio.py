@@ -74,6 +74,7 @@ def test_an_interrupted_run_goes_on(
     train_audio(halves, **plan, say=told.append)
     assert "    natural2: 4 steps, going on from step 2" in told
     assert any(line.startswith("    4 of 4 steps (natural2), loss ") for line in told)
+    assert "    when each phone is said in 6 natural utterances" in told
     once, twice = (load_file(folder / "audio.safetensors") for folder in (whole, halves))
     assert all(torch.equal(once[name], twice[name]) for name in once)
     encoder = CompactAudioEncoder()

@@ -101,6 +101,7 @@ def train_audio(
     for number, rate in enumerate(_NATURAL_RATES if natural_steps else (), start=1):
         record = out / f"natural{number}.npz"
         if not record.exists():
+            say(f"    when each phone is said in {len(natural)} natural utterances")
             save(record, timed(average, natural, seed))  # better each time
         spoken = load(record, Spoken)
         tested = test + [item for item in spoken if item.voice in kokoro.TEST_VOICES]
