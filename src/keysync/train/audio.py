@@ -372,7 +372,8 @@ def main() -> None:
     args = parser.parse_args()
     train_audio(
         args.out, steps=args.steps, hours_of_speech=args.hours, natural_steps=args.natural_steps,
-        natural_hours=args.natural_hours, seed=args.seed, jobs=args.jobs, device=args.device, say=print,
+        natural_hours=args.natural_hours, seed=args.seed, jobs=args.jobs, device=args.device,
+        say=lambda line: print(line, flush=True),
     )  # fmt: skip
 
 
