@@ -1,12 +1,15 @@
 import json
 import pickle
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from keysync.audio.compact import CompactAudioEncoder
 from keysync.checkpoints import hash_file
 from keysync.errors import CheckpointError, ConfigError
 from keysync.face.track import FaceTracker
@@ -14,6 +17,7 @@ from keysync.mask.occlusion import Together
 from keysync.mask.sam2 import Sam2Follower
 from keysync.models import OCCLUSION, load_models, load_occlusion
 from keysync.outline import COMPACT, model_folder
+from keysync.speech import Speech
 
 
 @pytest.fixture
@@ -54,7 +58,7 @@ def test_an_extra_key_names_it(folder: Path) -> None:
 
 def test_a_wrong_shape_names_both(folder: Path) -> None:
     _rewrite(folder, "audio.safetensors", token_mean=torch.zeros(3))
-    _fails(folder, r"audio\.safetensors: .*token_mean \(3,\) instead of \(5,\)")
+    _fails(folder, r"audio\.safetensors: .*token_mean \(3,\) instead of \(6,\)")
 
 
 def test_an_altered_file_is_refused(folder: Path) -> None:
@@ -106,6 +110,17 @@ def test_the_shipped_model_loads_and_is_small(
     models = load_models("compact", "cpu")
     assert models.name == "compact"
     assert sum(path.stat().st_size for path in COMPACT.glob("*.safetensors")) <= 40e6
+
+
+def test_the_networks_are_told_half_the_tuck_that_is_heard(folder: Path) -> None:
+    generator = np.random.default_rng(0)
+    sound = Speech([generator.normal(0, 0.1, 32_000).astype(np.float32)])
+    stage = load_models(folder, "cpu").keyframes
+    assert isinstance(stage.encoder, CompactAudioEncoder)
+    heard = stage.encoder(torch.from_numpy(sound.samples(0, 32_000)))[51 - stage.tokens // 2 :]
+    expected = stage.encoder.half_tucked(heard[: stage.tokens])
+    told = stage.listen(sound)([Fraction(1)])[0]
+    torch.testing.assert_close(told, expected)
 
 
 CPU = torch.device("cpu")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from keysync.audio.compact import CompactAudioConfig, CompactAudioEncoder
 from keysync.audio.encoder import AudioEncoder, HubertEncoder, WavLMEncoder
-from keysync.audio.window import AudioTokens, PastEnd
+from keysync.audio.window import AudioTokens
 from keysync.checkpoints import MODELS, hash_file, model_file, sam2_folder
 from keysync.config import Occlusion
 from keysync.diffusion.autoencoder import Autoencoder, TemporalAutoencoder
@@ -62,12 +62,13 @@ class StageModel:
 
     def listen(self, sound: Sound) -> Callable[[Sequence[Fraction]], Float[Tensor, "frames tokens dim"]]:
         """The ear for one speech: frame times, seconds of the speech, to tokens."""
-        tail_s: int = 0
-        past_end: PastEnd = "zero"
-        if isinstance(self.encoder, CompactAudioEncoder):
-            tail_s, past_end = SILENT_TAIL_S, "repeat"
-        heard = AudioTokens(self.encoder, sound, tail_s=tail_s, device=self.device)
-        return lambda times: heard.at(times, self.tokens, self.token_offset, past_end)
+        encoder = self.encoder
+        if not isinstance(encoder, CompactAudioEncoder):
+            heard = AudioTokens(encoder, sound, device=self.device)
+            return lambda times: heard.at(times, self.tokens, self.token_offset)
+        heard = AudioTokens(encoder, sound, tail_s=SILENT_TAIL_S, device=self.device)
+        # Drawn people tuck the lower lip wholly away for an F or V; so told, networks paint it out of footage.
+        return lambda times: encoder.half_tucked(heard.at(times, self.tokens, self.token_offset, "repeat"))
 
     def stage(self, steps: int | None) -> Stage:
         """The sampler; ``steps`` overrides the model's own number."""

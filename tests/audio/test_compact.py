@@ -73,6 +73,15 @@ def test_tokens_are_what_the_heads_say_standardised(encoder: CompactAudioEncoder
     torch.testing.assert_close(probabilities[:, 7:], phones[0].softmax(dim=1))
 
 
+def test_half_tucked_halves_the_tuck_and_nothing_else(encoder: CompactAudioEncoder) -> None:
+    tokens = encoder(_noise(16000))
+    halved = encoder.half_tucked(tokens)
+    told, asked = encoder.told_curves(tokens), encoder.told_curves(halved)
+    torch.testing.assert_close(asked[:, 2], told[:, 2] / 2)
+    others = [index for index in range(encoder.dim) if index != 2]
+    torch.testing.assert_close(halved[:, others], tokens[:, others])
+
+
 def test_default_size_is_the_one_documented() -> None:
     parameters = sum(weight.numel() for weight in CompactAudioEncoder().parameters())
     assert 2.2e6 < parameters < 2.4e6

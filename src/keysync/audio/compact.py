@@ -26,6 +26,7 @@ TOKEN_HOP = 2 * HOP  # samples: 20 ms
 _MEL_MEAN, _MEL_SCALE = -4.0, 3.0
 _DILATIONS = (1, 2, 4)  # of the blocks in turn
 _KERNEL = 5
+_TUCK = 2  # which of the curves is the lower lip under the teeth (see train/hearing.py)
 _CHUNK_TOKENS = 3000  # one minute at a time: an hour at once would need several GB for its spectra
 
 
@@ -132,6 +133,12 @@ class CompactAudioEncoder(nn.Module):
         """Curves in units of their scale, as tokens hold them."""
         count = self.config.curves
         return (curves - self.token_mean[:count]) / self.token_std[:count]
+
+    def half_tucked(self, tokens: Float[Tensor, "*n dim"]) -> Float[Tensor, "*n dim"]:
+        """``tokens`` that ask for half as much of the lower lip under the teeth."""
+        curves = self.told_curves(tokens)
+        curves[..., _TUCK] *= 0.5
+        return torch.cat([self.standard_curves(curves), tokens[..., self.config.curves :]], dim=-1)
 
     def heads(
         self, samples: Float[Tensor, "b n"]
