@@ -29,11 +29,11 @@ from keysync.diffusion.compact_autoencoder import CompactAutoencoder, CompactAut
 from keysync.diffusion.compact_unet import CompactUNet, CompactUNetConfig
 from keysync.media.read import read_frames
 from keysync.models import load_models
+from keysync.synthetic.articulate import CURVES
 from keysync.synthetic.utterance import PHONES
 from keysync.train import audio
 from keysync.train.autoencoder import fit_components, train_decoder
 from keysync.train.dataset import PreparedClip
-from keysync.train.hearing import CURVES
 from keysync.train.judge import train_judge
 from keysync.train.loop import TrainConfig, train_stage
 from keysync.train.spoken import Spoken

@@ -12,7 +12,9 @@ from keysync.errors import ConfigError
 VideoCodec = Literal["h264", "hevc", "av1", "ffv1"]
 Length = Literal["longest", "audio", "video", "shortest"]
 Extend = Literal["bounce", "loop", "freeze", "silence"]
+Language = Literal["en-us", "en-gb", "es", "fr-fr", "it", "pt-br"]  # as espeak-ng calls them
 Occlusion = Literal["auto", "off", "hands", "sam2"]
+LONGEST_TEXT = 1_000_000  # letters of a transcript: some twenty hours of speech
 _CLICK = re.compile(r"(\d{1,5}),(\d{1,5})@(\d{1,6}(?:\.\d{1,6})?)")
 
 
@@ -28,6 +30,9 @@ class SyncConfig:
     extend: Extend = "bounce"
     # Whom to sync: who speaks in the source, the largest face, everyone, a person's number, or a point "x,y".
     speaker: str = "auto"
+    # The words of the speech, as plain text or subtitles; lips then follow them too, not the sound alone.
+    transcript: str | None = None
+    language: Language = "en-us"  # of the transcript
     # How to find what is before a mouth, see docs/occlusion.md.
     occlusion: Occlusion = "auto"
     # Points on things before a face, each "x,y@time": pixels of the frame, seconds. Only for "sam2".
@@ -51,6 +56,12 @@ class SyncConfig:
                 f"speaker is {self.speaker!r}; choose auto, largest, all, a person's number (1, 2, …) or a "
                 "point on the face, x,y"
             )
+        if self.transcript is not None and len(self.transcript) > LONGEST_TEXT:
+            raise ConfigError(
+                f"the transcript has {len(self.transcript)} letters; give {LONGEST_TEXT} at most"
+            )
+        if self.language not in get_args(Language):
+            raise ConfigError(f"language is {self.language!r}; choose one of {', '.join(get_args(Language))}")
         if self.occlusion not in get_args(Occlusion):
             raise ConfigError(
                 f"occlusion is {self.occlusion!r}; choose one of {', '.join(get_args(Occlusion))}"

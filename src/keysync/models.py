@@ -10,13 +10,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
-from keysync.audio.compact import CompactAudioConfig, CompactAudioEncoder
+from keysync.audio.compact import SILENT_TAIL_S, CompactAudioConfig, CompactAudioEncoder
 from keysync.audio.encoder import AudioEncoder, HubertEncoder, WavLMEncoder
-from keysync.audio.window import AudioTokens
+from keysync.audio.window import AudioTokens, gather, token_indices
 from keysync.checkpoints import MODELS, hash_file, model_file, sam2_folder
 from keysync.config import Occlusion
 from keysync.diffusion.autoencoder import Autoencoder, TemporalAutoencoder
@@ -41,7 +42,6 @@ from keysync.speech import Sound
 from keysync.weightfile import load_into, load_safetensors
 
 M = TypeVar("M", bound=nn.Module)
-SILENT_TAIL_S = 1  # the compact encoder hears this much silence after the speech, then that for ever
 OCCLUSION = COMPACT.with_name("occlusion")
 
 
@@ -60,15 +60,30 @@ class StageModel:
     rows: int  # segments per network call
     device: torch.device
 
-    def listen(self, sound: Sound) -> Callable[[Sequence[Fraction]], Float[Tensor, "frames tokens dim"]]:
-        """The ear for one speech: frame times, seconds of the speech, to tokens."""
+    def listen(
+        self, sound: Sound, mouth: Float32[np.ndarray, "all curves"] | None = None
+    ) -> Callable[[Sequence[Fraction]], Float[Tensor, "frames tokens dim"]]:
+        """The ear for one speech: frame times, seconds of the speech, to tokens.
+
+        Args:
+            mouth: how it moves every 20 ms, where the words are known (see ``audio/script.py``).
+        """
         encoder = self.encoder
         if not isinstance(encoder, CompactAudioEncoder):
             heard = AudioTokens(encoder, sound, device=self.device)
             return lambda times: heard.at(times, self.tokens, self.token_offset)
         heard = AudioTokens(encoder, sound, tail_s=SILENT_TAIL_S, device=self.device)
-        # Drawn people tuck the lower lip wholly away for an F or V; so told, networks paint it out of footage.
-        return lambda times: encoder.half_tucked(heard.at(times, self.tokens, self.token_offset, "repeat"))
+        known = None if mouth is None else torch.from_numpy(mouth)
+
+        def told(times: Sequence[Fraction]) -> Float[Tensor, "frames tokens dim"]:
+            tokens = heard.at(times, self.tokens, self.token_offset, "repeat")
+            if known is not None:
+                indices = token_indices(times, self.tokens, self.token_offset)
+                tokens = encoder.with_curves(tokens, gather(known, indices, "repeat").to(tokens))
+            # Drawn people tuck the lower lip wholly away for an F or V; told so, networks wipe it off.
+            return encoder.half_tucked(tokens)
+
+        return told
 
     def stage(self, steps: int | None) -> Stage:
         """The sampler; ``steps`` overrides the model's own number."""

@@ -71,7 +71,8 @@ def perform(
     Args:
         read: starts the clip from its first frame; called once more to fetch portraits.
     """
-    ears = {stage.name: stage.listen(part.speech) for stage in (models.keyframes, models.interpolation)}
+    stages = (models.keyframes, models.interpolation)
+    ears = {stage.name: stage.listen(part.speech, part.mouth) for stage in stages}
     frames, ahead = read(), enumerate(read())
     number = 0
     for run in part.role.runs:

@@ -18,8 +18,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from jaxtyping import Float32
 
 from keysync import memory
+from keysync.audio.compact import CompactAudioEncoder
+from keysync.audio.script import follow, read_words
+from keysync.audio.voice import Gated, voice_activity
 from keysync.cast import Part, cast, rearranged, speakers
 from keysync.clip import Frame
 from keysync.composite.blend import bounds, keep_texture, match_colour, match_lips, paste_mask
@@ -40,6 +44,7 @@ from keysync.occluders import find_occluders, refine_occluders, save_masks
 from keysync.parallel import in_order
 from keysync.perform import Painted, perform
 from keysync.report import Box, Report
+from keysync.speech import Speech
 from keysync.timeline import arrange, needed
 
 Progress = Callable[[str, int, int | None], None]  # step, frames done, frames in all
@@ -76,6 +81,8 @@ def sync_file(
     for path in (video, *spoken):
         if path.exists() and output.exists() and path.samefile(output):
             raise ConfigError(f"{output}: is also an input; choose another name for the output")
+    if config.transcript is not None and len(spoken) > 1:
+        raise ConfigError("one transcript is given for several speeches; sync them one after the other")
     info = probe(video)
     if not info.has_video:
         raise MediaError(f"{video}: holds no picture; choose a video")
@@ -88,6 +95,7 @@ def sync_file(
     settings = _settings(video, spoken, assigned, models, looking.digest if looking else "", config)
     job = Job(output, settings, resume=config.resume)
     sounds = {path: read_speech(path) for path in spoken}
+    mouth = _mouth(sounds[spoken[0]], models, config)
     report = Report(
         model=models.name, video=str(video), speech=", ".join(map(str, spoken)), output=str(output)
     )
@@ -121,6 +129,7 @@ def sync_file(
     if masks is not None:
         save_masks(masks, seen, models.image_size, (info.height, info.width))
     parts = cast(rearranged(seen, line), line, sounds, whom, config, report)
+    parts = [replace(part, mouth=mouth) for part in parts]
     replay = Replay(video, line.order, line.times)
     with job, writer:
         advance = tell("sync", len(line))
@@ -207,6 +216,19 @@ def _show(frame: Frame, painted: Painted, models: Models, report: Report) -> tup
             return frame, []
         picture = paste(frame.picture, patch[..., :3], patch[..., 3], box)
     return replace(frame, picture=picture), [box]
+
+
+def _mouth(speech: Speech, models: Models, config: SyncConfig) -> Float32[np.ndarray, "all 7"] | None:
+    """How the mouth moves that says ``config.transcript``, if there is one."""
+    if config.transcript is None:
+        return None
+    ear = models.keyframes.encoder
+    if not isinstance(ear, CompactAudioEncoder):
+        raise ConfigError(
+            f"a transcript is given, but the {models.name} model can only listen; add --model compact"
+        )
+    words = read_words(config.transcript, config.language)
+    return follow(Gated(speech, voice_activity(speech)), words, ear, models.device)
 
 
 def _settings(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from itertools import combinations
+from itertools import combinations, pairwise, product
 
 import numpy as np
 import pytest
@@ -20,8 +20,23 @@ def test_the_best_path_is_the_best_of_all_paths() -> None:
         for starts in combinations(range(1, 7), 2)
     }
     best = max(scores, key=lambda starts: scores[starts])
-    starts, agreement = best_path(told)
-    assert tuple(starts) == (0, *best)
+    path, agreement = best_path(told)
+    assert tuple(np.searchsorted(path, range(3))) == (0, *best)
+    assert agreement == pytest.approx(scores[best])
+
+
+def test_optional_states_are_passed_over_where_that_is_better_and_the_end_is_free() -> None:
+    told = np.random.default_rng(1).normal(size=(6, 4))
+    optional = np.array([True, False, True, False])
+    ways = [
+        way
+        for way in product(range(4), repeat=6)
+        if way[0] <= 1 and all(b in (a, a + 1) or (b == a + 2 and optional[a + 1]) for a, b in pairwise(way))
+    ]
+    scores = {way: sum(told[step, state] for step, state in enumerate(way)) / 6 for way in ways}
+    best = max(scores, key=lambda way: scores[way])
+    path, agreement = best_path(told, optional)
+    assert tuple(path) == best
     assert agreement == pytest.approx(scores[best])
 
 

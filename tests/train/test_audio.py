@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from keysync.audio.compact import CompactAudioEncoder
 from keysync.audio.mel import log_mel
 from keysync.synthetic import kokoro
+from keysync.synthetic.articulate import CURVES
 from keysync.synthetic.utterance import PHONES
 from keysync.train import audio
 from keysync.train.audio import augment_mel, augment_sound, make_spoken, train_audio, travelled
-from keysync.train.hearing import CURVES
 from keysync.train.spoken import Said
 
 pytestmark = pytest.mark.skipif(

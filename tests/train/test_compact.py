@@ -15,10 +15,10 @@ import torch
 from keysync.errors import ConfigError
 from keysync.models import load_models
 from keysync.synthetic import make
+from keysync.synthetic.articulate import CURVES
 from keysync.train import audio, compact
 from keysync.train.compact import Plan, train_compact
 from keysync.train.dataset import load_clips
-from keysync.train.hearing import CURVES
 
 needs_voices = pytest.mark.skipif(
     shutil.which("flite") is None or ctypes.util.find_library("espeak-ng") is None,

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from keysync.audio.compact import CompactAudioConfig, CompactAudioEncoder
+from keysync.synthetic.articulate import CURVE_SCALES, CURVES
 from keysync.train.dataset import Disguised, reframe, true_curves
-from keysync.train.hearing import CURVE_SCALES, CURVES
 
 
 def test_a_disguise_changes_the_tokens_but_not_their_number_or_scale() -> None:

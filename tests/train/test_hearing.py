@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from keysync.models import compact_ear
+from keysync.synthetic.articulate import CURVES
 from keysync.synthetic.utterance import PHONES, RATE_HZ
-from keysync.train.hearing import CONDITIONS, CURVES, evaluate, write_conditions
+from keysync.train.hearing import CONDITIONS, evaluate, write_conditions
 from keysync.train.spoken import Spoken
 
 

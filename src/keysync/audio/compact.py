@@ -22,11 +22,12 @@ from keysync.audio.mel import BANDS, HOP, RATE_HZ, log_mel
 from keysync.errors import ConfigError
 
 TOKEN_HOP = 2 * HOP  # samples: 20 ms
+SILENT_TAIL_S = 1  # it hears this much silence after the speech, then that for ever
 # Fixed, where a clip's own mean would make a token depend on how much is heard beside it.
 _MEL_MEAN, _MEL_SCALE = -4.0, 3.0
 _DILATIONS = (1, 2, 4)  # of the blocks in turn
 _KERNEL = 5
-_TUCK = 2  # which of the curves is the lower lip under the teeth (see train/hearing.py)
+_TUCK = 2  # which of the curves is the lower lip under the teeth (synthetic/articulate.py)
 _CHUNK_TOKENS = 3000  # one minute at a time: an hour at once would need several GB for its spectra
 
 
@@ -133,6 +134,19 @@ class CompactAudioEncoder(nn.Module):
         """Curves in units of their scale, as tokens hold them."""
         count = self.config.curves
         return (curves - self.token_mean[:count]) / self.token_std[:count]
+
+    def told_phones(self, tokens: Float[Tensor, "*n dim"]) -> Float[Tensor, "*n phones"]:
+        """The probability of each phone that ``tokens`` hold."""
+        count = self.config.curves
+        return tokens[..., count:] * self.token_std[count:] + self.token_mean[count:]
+
+    def with_curves(
+        self, tokens: Float[Tensor, "*n dim"], curves: Float[Tensor, "*n curves"]
+    ) -> Float[Tensor, "*n dim"]:
+        """``tokens`` that hold the mean of their curves and of ``curves``, where those are not NaN."""
+        heard = self.told_curves(tokens)
+        told = torch.where(curves.isnan(), heard, (heard + curves) / 2)
+        return torch.cat([self.standard_curves(told), tokens[..., self.config.curves :]], dim=-1)
 
     def half_tucked(self, tokens: Float[Tensor, "*n dim"]) -> Float[Tensor, "*n dim"]:
         """``tokens`` that ask for half as much of the lower lip under the teeth."""

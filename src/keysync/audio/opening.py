@@ -15,7 +15,7 @@ from keysync.audio.window import AudioTokens
 from keysync.speech import Sound
 
 # The compact encoder's curves that open the mouth, their places in it, and the scales that training
-# divided them by (see train/audio.py).
+# divided them by (synthetic/articulate.py).
 _JAW, _CLOSURE = (0, 0.12), (1, 0.40)
 _FRAMES_AT_ONCE = 1500
 

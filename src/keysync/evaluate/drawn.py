@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import Executor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from keysync.checkpoints import cache_folder
-from keysync.config import Length, SyncConfig
+from keysync.config import SyncConfig
 from keysync.errors import ConfigError, KeySyncError, NoFaceFound
 from keysync.evaluate import lips
 from keysync.evaluate.measure import (
@@ -40,6 +40,7 @@ from keysync.evaluate.rows import write_frozen, write_silence, write_truth
 from keysync.models import Models, load_models
 from keysync.outline import COMPACT, model_folder, read_description
 from keysync.pipeline import sync_file
+from keysync.synthetic import kokoro
 from keysync.synthetic.make import VERSION, make_clips, plan_clips
 
 PEOPLE, SEED = 24, 7
@@ -145,6 +146,7 @@ def evaluate_drawn(
     people: int = PEOPLE,
     seed: int = SEED,
     natural: bool = False,
+    transcript: bool = False,
     jobs: int = 1,
     device: str = "cpu",
     metrics: Sequence[str] | None = None,
@@ -158,19 +160,23 @@ def evaluate_drawn(
         seed: of the drawn set; another one shares nothing with it.
         natural: said by voices that sound like people, whose phones are where the compact model's ear finds
             them in sound and text.
+        transcript: models are told what is said.
     Raises:
         ConfigError: no people, no row, or a row that is neither a reference nor a model.
     """
     check(rows, people, seed)
     folder = clips_folder(seed, natural)
-    about = {"suite": "drawn", "people": people, "seed": seed, "natural": natural, "generator": VERSION}
+    about = {
+        "suite": "drawn", "people": people, "seed": seed, "natural": natural, "transcript": transcript,
+        "generator": VERSION,
+    }  # fmt: skip
     results = Results(about)
     with tempfile.TemporaryDirectory() as scratch, pool(jobs) as workers:
         crowd = [
             Person(f"{seed}/{number}", *_takes(folder, number), Path(scratch) / f"{number}")
             for number in draw(people, seed, workers, jobs, on_progress, natural=natural)
         ]
-        queued = {workers.submit(evaluate_person, p, tuple(rows), device): p for p in crowd}
+        queued = {workers.submit(evaluate_person, p, tuple(rows), device, transcript): p for p in crowd}
         found: dict[str, Found] = {}
         for count, done in enumerate(as_completed(queued), start=1):
             person = queued[done]
@@ -208,7 +214,7 @@ def label(row: str) -> str:
     return Path(row).name
 
 
-def evaluate_person(person: Person, rows: tuple[str, ...], device: str) -> Found:
+def evaluate_person(person: Person, rows: tuple[str, ...], device: str, transcript: bool = False) -> Found:
     """All rows of one person; a row that fails is listed and leaves the others."""
     person.out.mkdir(parents=True)
     truth = person.new / "clip.mp4"
@@ -225,7 +231,9 @@ def evaluate_person(person: Person, rows: tuple[str, ...], device: str) -> Found
                 seen, values[row] = kept_track(film), known[row]
             else:
                 film = person.out / f"{number}.mp4"
-                _sync(person, person.new / "clip.wav", film, row, device)
+                config = spoken(person.new) if transcript else SyncConfig()
+                config = replace(config, length="video")
+                _sync(person, person.new / "clip.wav", film, row, device, config)
                 seen = track(film)
                 scores = _scores(film, seen, person.old, person.new)
                 values[row] = scores | _silence(_silent_track(person, row, number, device), old)
@@ -301,7 +309,7 @@ def _silent_track(person: Person, row: str, number: int, device: str) -> Track:
     """The person synced to silence."""
     silence, out = person.out / "silence.wav", person.out / f"{number}-silence.mp4"
     write_silence(silence, _SILENCE_S)
-    _sync(person, silence, out, row, device, "shortest")
+    _sync(person, silence, out, row, device, SyncConfig(length="shortest"))
     return track(out)
 
 
@@ -316,8 +324,14 @@ def _silence(seen: Track | None, old: Track) -> Values:
     }
 
 
-def _sync(person: Person, speech: Path, out: Path, row: str, device: str, length: Length = "video") -> None:
-    config = SyncConfig(length=length)
+def spoken(take: Path) -> SyncConfig:
+    """The settings that tell a model what is said in a take."""
+    about = json.loads((take / "meta.json").read_text(encoding="utf-8"))
+    language = kokoro.language_of(about["voice_name"]) if about["natural"] else "en-us"
+    return SyncConfig(transcript=about["text_spoken"], language=language)
+
+
+def _sync(person: Person, speech: Path, out: Path, row: str, device: str, config: SyncConfig) -> None:
     sync_file(person.old / "clip.mp4", speech, out, models=_model(row, device), config=config)
 
 

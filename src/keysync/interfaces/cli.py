@@ -18,8 +18,8 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from keysync.config import Extend, Length, Occlusion, SyncConfig, VideoCodec
-from keysync.errors import ConfigError, KeySyncError
+from keysync.config import LONGEST_TEXT, Extend, Language, Length, Occlusion, SyncConfig, VideoCodec
+from keysync.errors import ConfigError, InputError, KeySyncError
 from keysync.interfaces.evaluate import evaluate
 
 app = typer.Typer(
@@ -66,6 +66,11 @@ def sync(
         list[str] | None,
         typer.Option(help="Person=speech, several times: --assign 1=a.wav --assign 2=b.wav."),
     ] = None,
+    transcript: Annotated[
+        Path | None,
+        typer.Option(help="What AUDIO says, as text, .srt or .vtt: lips then follow the words too."),
+    ] = None,
+    language: Annotated[Language, typer.Option(help="Of the transcript.")] = "en-us",
     length: Annotated[Length, typer.Option(help="What decides how long the result is.")] = "longest",
     extend: Annotated[
         Extend, typer.Option(help="Where pictures come from if the speech is longer.")
@@ -106,10 +111,23 @@ def sync(
         raise ConfigError("give either one speech after the video, or --assign PERSON=SPEECH")
     config = SyncConfig(
         seed=seed, steps=steps, length=length, extend=extend, speaker=speaker,
+        transcript=None if transcript is None else _text(transcript), language=language,
         occlusion=occlusion, occluders=tuple(occluder or ()), keep_background_db=keep_background,
         resume=resume, video_codec=video_codec, crf=crf,
     )  # fmt: skip
     _sync(video, audio or _assigned(assign or []), output, model, device, config, json, save_masks)
+
+
+def _text(path: Path) -> str:
+    """What a text file holds."""
+    try:
+        if path.stat().st_size > 4 * LONGEST_TEXT:
+            raise InputError(f"{path}: is too large for a transcript; give the words of the speech alone")
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not text in UTF-8; save it as that") from error
 
 
 def _assigned(pairs: list[str]) -> dict[int, Path]:

@@ -35,6 +35,9 @@ def evaluate(
     natural: Annotated[
         bool, typer.Option("--natural", help="For --suite drawn: voices that sound like people (Kokoro's).")
     ] = False,
+    transcript: Annotated[
+        bool, typer.Option("--transcript", help="For --suite drawn: models are told what is said.")
+    ] = False,
     device: Annotated[str, typer.Option(help="Where models compute: cpu, cuda, mps.")] = "cpu",
     jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
     json: Annotated[Path | None, typer.Option(help="Write all numbers.")] = None,
@@ -72,6 +75,7 @@ def evaluate(
                 people=people,
                 seed=seed,
                 natural=natural,
+                transcript=transcript,
                 jobs=jobs,
                 device=device,
                 metrics=chosen,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int64
 
 from keysync.audio.compact import TOKEN_HOP, CompactAudioEncoder
 from keysync.synthetic.utterance import PHONES, RATE_HZ, Utterance, fill
@@ -33,35 +33,41 @@ def align(
     whole = torch.from_numpy(samples[: len(samples) // TOKEN_HOP * TOKEN_HOP])
     with torch.no_grad():
         told = torch.log_softmax(network.heads(whole[None])[0][0], dim=1).numpy()
-    starts, agreement = best_path(told[:, [PHONES.index(name) for name in phones]])
-    times_s = starts * (TOKEN_HOP / RATE_HZ)
+    path, agreement = best_path(told[:, [PHONES.index(name) for name in phones]])
+    times_s = np.searchsorted(path, np.arange(len(phones))) * (TOKEN_HOP / RATE_HZ)
     timed = [(name, float(start_s)) for name, start_s in zip(phones, times_s, strict=True)]
     return Utterance(samples, RATE_HZ, fill(timed, len(samples) / RATE_HZ)), agreement
 
 
-def best_path(told: Float[np.ndarray, "t n"]) -> tuple[Int64[np.ndarray, " n"], float]:
+def best_path(
+    told: Float[np.ndarray, "t n"], optional: Bool[np.ndarray, " n"] | None = None
+) -> tuple[Int64[np.ndarray, " t"], float]:
     """The likeliest way through ``n`` states in order, each held for one step or more.
 
     Args:
         told: log likelihood of each state at each step.
+        optional: which states may be passed over; the way then ends in whichever state is best.
     Returns:
-        the step at which each state begins, and the mean log likelihood on the way.
+        the state at each step, and the mean log likelihood on the way.
     Raises:
-        ValueError: there are fewer steps than states.
+        ValueError: there are fewer steps than states, none of them optional.
     """
     steps, states = told.shape
-    if steps < states:
+    if optional is None and steps < states:
         raise ValueError(f"{states} states do not fit into {steps} steps")
-    best = np.full(states, -np.inf)
-    best[0] = told[0, 0]
-    entered = np.zeros((steps, states), bool)
+    may_pass = np.zeros(states, bool) if optional is None else optional
+    best = np.full((3, states), -np.inf)  # by how far back the state before is
+    best[0, 0] = told[0, 0]
+    best[0, 1:2] = np.where(may_pass[:1], told[0, 1:2], -np.inf)
+    came = np.zeros((steps, states), np.int8)
     for step in range(1, steps):
-        before = np.concatenate([[-np.inf], best[:-1]])
-        entered[step] = before > best
-        best = np.maximum(before, best) + told[step]
-    starts, state = np.zeros(states, np.int64), states - 1
+        best[1, 1:] = best[0, :-1]
+        best[2, 2:] = np.where(may_pass[1:-1], best[0, :-2], -np.inf)
+        came[step] = best.argmax(axis=0)
+        best[0] = best.max(axis=0) + told[step]
+    path = np.empty(steps, np.int64)
+    path[-1] = states - 1 if optional is None else best[0].argmax()
+    agreement = float(best[0, path[-1]] / steps)
     for step in range(steps - 1, 0, -1):
-        if entered[step, state]:
-            starts[state] = step
-            state -= 1
-    return starts, float(best[-1] / steps)
+        path[step - 1] = path[step] - came[step, path[step]]
+    return path, agreement

@@ -9,6 +9,7 @@ Source: dominance functions, Cohen and Massaro 1993; jaw and lips apart, Edwards
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -20,6 +21,10 @@ from keysync.synthetic.utterance import PAUSE, Phone, Utterance
 
 CURVE_RATE_HZ = 200
 LONG_PAUSE_S = 0.18  # the lips close in a pause longer than this
+# What the audio encoder learns to tell of a mouth, and what it is divided by: rough deviations, so that each
+# counts alike.
+CURVES = ("jaw", "closure", "tuck", "rounding", "stretch", "upper", "lower")
+CURVE_SCALES = (0.12, 0.40, 0.30, 0.25, 0.06, 0.06, 0.08)
 
 _SHAPES = ("jaw", "funnel", "pucker", "stretch", "smile", "upper", "lower", "tongue_up", "tongue_out")
 _TARGETS: dict[str, dict[str, float]] = {
@@ -103,6 +108,24 @@ class Mouth:
     def times_s(self) -> Float64[np.ndarray, " t"]:
         """Seconds."""
         return np.arange(len(self.closure)) / self.rate_hz
+
+    def curves_at(self, times_s: Float64[np.ndarray, " n"]) -> Float32[np.ndarray, "n 7"]:
+        """``CURVES`` at any times, in units of ``CURVE_SCALES``."""
+        curves = mouth_curves(self.weights, self.closure, self.tuck)
+        found = np.stack([np.interp(times_s, self.times_s, curve) for curve in curves.T], axis=1)
+        return found.astype(np.float32)
+
+
+def mouth_curves(
+    weights: Mapping[str, Float32[np.ndarray, " t"]],
+    closure: Float32[np.ndarray, " t"],
+    tuck: Float32[np.ndarray, " t"],
+) -> Float32[np.ndarray, "t 7"]:
+    """``CURVES`` of a mouth, in units of ``CURVE_SCALES``; ``weights`` by the head model's names."""
+    rounding = weights["mouthPucker"] + weights["mouthFunnel"]
+    lips = (weights["mouthStretch_L"], weights["mouthUpperUp_L"], weights["mouthLowerDown_L"])
+    curves = np.stack([weights["jawOpen"], closure, tuck, rounding, *lips], axis=1)
+    return (curves / CURVE_SCALES).astype(np.float32)
 
 
 def articulate(

@@ -11,49 +11,33 @@ from __future__ import annotations
 
 import math
 import re
-import subprocess
 import tarfile
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from jaxtyping import Float32
 
 from keysync.checkpoints import KOKORO, kokoro_file
+from keysync.config import Language
 from keysync.errors import InputError, MissingProgram
+from keysync.synthetic.pronounce import ENGLISH, OTHERS, phones, spell
 from keysync.synthetic.text import babble, sentence, words_filling
-from keysync.synthetic.utterance import PAUSE, VOWELS, at_any_level, resample_sound
+from keysync.synthetic.utterance import PAUSE, at_any_level, resample_sound
 
 _RATE_HZ = 24000
 TEST_VOICES = ("am_michael", "bf_emma", "em_alex", "if_sara")  # never trained on, nor mixed into others
-ENGLISH, OTHERS = ("en-us", "en-gb"), ("es", "fr-fr", "it", "pt-br")  # as espeak-ng calls what can be said
 _STYLE, _LONGEST = 256, 510  # numbers of a style, symbols of a sentence
 _ENDED = 0.25  # of the syllables of what is no language's, closed: nasal vowels, clusters
 _ABROAD = 0.4  # of what is said, in one of OTHERS
 _MIXED = 0.4  # of the voices drawn; the rest are voices as they are
-_LANGUAGES = dict(zip("abefip", ENGLISH + OTHERS, strict=True))  # by a voice's first letter
+_LANGUAGES: dict[str, Language] = dict(
+    zip("abefip", get_args(Language), strict=True)
+)  # by a voice's first letter
 _GUESTS, _GUESTS_ABROAD = 0.2, 0.5  # of the voices drawn: of another language than they speak here
 
-# Symbol -> ours. A stress mark or a blank is a symbol too, but no phone.
-_TABLE = """
-b=B d=D f=F h=HH j=Y k=K l=L m=M n=N p=P s=S t=T v=V w=W z=Z ɡ=G ŋ=NG ɹ=R ʃ=SH ʒ=ZH ð=DH θ=TH ʤ=JH ʧ=CH T=D
-A=EY I=AY O=OW Q=OW W=AW Y=OY i=IY u=UW ɑ=AA ɔ=AO ɒ=AO ɛ=EH ɪ=IH ᵻ=IH ʊ=UH ʌ=AH ə=AX ᵊ=AX ɜ=ER æ=AE a=AE
-,=PAU .=PAU
-"""
-# What other languages have besides, or mean by the same symbol. A nasal vowel is the vowel to lips; an r of
-# the tongue's tip looks like a d, one of the throat like nothing.
-_TABLE_ABROAD = """
-a=AA ɐ=AX æ=AX o=AO ʊ=UH y=UW ø=UH œ=UH β=B ɣ=G r=D ɾ=D ʁ=HH x=HH χ=HH ɲ=N+Y ʎ=L+Y ʦ=T+S ʣ=D+Z ʝ=Y ɥ=W e=EH
-"""
-_PHONES = {symbol: (ours,) for symbol, ours in (entry.split("=") for entry in _TABLE.split())}
-_PHONES_ABROAD = _PHONES | {
-    symbol: tuple(ours.split("+")) for symbol, ours in (entry.split("=") for entry in _TABLE_ABROAD.split())
-}
-_SAID = dict.fromkeys(ENGLISH, _PHONES) | dict.fromkeys(OTHERS, _PHONES_ABROAD)
-_SAID["pt-br"] = _PHONES_ABROAD | {"y": ("IH",)}  # espeak-ng's sign there for an e that ends a word
 # Kokoro's number of each symbol, which its weights were trained with.
 _NUMBERS = dict(zip(",. AIOQSTWY", (3, 4, 16, 24, 25, 31, 33, 35, 36, 39, 41), strict=True)) | {
     **{letter: 43 + index for index, letter in enumerate("abcdefghijklmnopqrstuvwxyz") if letter not in "g"},
@@ -62,14 +46,6 @@ _NUMBERS = dict(zip(",. AIOQSTWY", (3, 4, 16, 24, 25, 31, 33, 35, 36, 39, 41), s
     **{"ˌ": 157, "ː": 158, "ᵻ": 177, "\u0303": 17, "ʣ": 18, "ʦ": 20, "ɐ": 70, "β": 75, "ɥ": 99},
     **{"ʝ": 103, "ɲ": 114, "ø": 116, "œ": 120, "ɾ": 125, "ʁ": 128, "ɣ": 139, "χ": 142, "ʎ": 143},
 }
-# espeak-ng's way of writing -> Kokoro's, in this order.
-_SPELT = """
-ʔˌn̩=tᵊn ʔn̩=tᵊn aɪ=I aʊ=W eɪ=A ɔɪ=Y oʊ=O əʊ=Q dʒ=ʤ tʃ=ʧ əl=ᵊl n̩=ᵊn l̩=ᵊl m̩=ᵊm ʔ=t r=ɹ x=k ɬ=l ç=k ɐ=ə g=ɡ ʲ= ̃=
-"""
-_AMERICAN = "ɜːɹ=ɜɹ ɜː=ɜɹ ɚ=əɹ ɪə=iə oː=ɔ o=ɔ ː= ɾ=T ɒ=ɔ"
-_BRITISH = "eə=ɛː iə=ɪə æ=a ɚ=əɹ ɾ=t"
-_ABROAD_SPELT = "tʃ=ʧ dʒ=ʤ ts=ʦ dz=ʣ g=ɡ -="
-_WRITTEN = {"en-us": f"{_SPELT} {_AMERICAN}", "en-gb": f"{_SPELT} {_BRITISH}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +96,12 @@ def style(voice: str) -> Style:
     """
     if voice not in _voices():
         raise InputError(f"{voice}: no such voice; take one of {', '.join(sorted(_voices()))}")
-    return Style(voice, _LANGUAGES.get(voice[0], ENGLISH[0]), _voices()[voice])
+    return Style(voice, language_of(voice), _voices()[voice])
+
+
+def language_of(voice: str) -> Language:
+    """What a voice speaks."""
+    return _LANGUAGES.get(voice[0], "en-us")
 
 
 def read(text: str, language: str) -> Script:
@@ -132,36 +113,12 @@ def read(text: str, language: str) -> Script:
         MissingProgram: espeak-ng is not installed.
         InputError: it says a phone that our tables do not have, or nothing.
     """
-    known = _SAID[language]
-    parts = []
-    for clause, mark in re.findall(r"([^,.]+)([,.]?)", text):
-        spelt = _ipa(clause, language)
-        for entry in _WRITTEN.get(language, _ABROAD_SPELT).split():
-            theirs, _, kokoro = entry.partition("=")
-            spelt = spelt.replace(theirs, kokoro)
-        parts.append(spelt + mark)
+    parts = [spell(clause, language) + mark for clause, mark in re.findall(r"([^,.]+)([,.]?)", text)]
     symbols = " ".join(parts)
-    phones = [PAUSE]
-    for index, symbol in enumerate(symbols):
-        if symbol in " ˈˌː\u0303":
-            continue
-        if symbol not in known:
-            raise InputError(
-                f"espeak-ng: sound {symbol!r} in {text!r} is not in our table; add it to kokoro.py"
-            )
-        if symbol == "ɹ" and _ends_a_vowel(symbols, index, known):
-            phones[-1] = "ER"  # one sound to us
-        elif (symbol, phones[-1]) != (",", PAUSE):
-            phones += known[symbol]
-    if len(phones) < 3 or len(symbols) > _LONGEST:
+    said = phones(symbols, language)
+    if len(said) < 3 or len(symbols) > _LONGEST:
         raise InputError(f"{text!r}: give Kokoro a sentence, {_LONGEST} sounds at most")
-    return Script(symbols, tuple(phones if phones[-1] == PAUSE else [*phones, PAUSE]))
-
-
-def _ends_a_vowel(symbols: str, index: int, known: Mapping[str, tuple[str, ...]]) -> bool:
-    """Of an r: as in bird, not as in a-round."""
-    before, after = symbols[index - 1 : index], symbols[index + 1 :].lstrip("ˈˌ")[:1]
-    return before == "ɜ" or (before == "ə" and not (after in known and known[after][0] in VOWELS))
+    return Script(symbols, said if said[-1] == PAUSE else (*said, PAUSE))
 
 
 def draw_text(language: str, rng: np.random.Generator, seconds: float | None = None) -> str:
@@ -228,18 +185,3 @@ def _voices() -> dict[str, Float32[np.ndarray, "lengths 256"]]:
             if str(path.parent) == folder and content is not None:
                 found[path.stem] = np.frombuffer(content.read(), np.float32).reshape(_LONGEST, _STYLE)
     return found
-
-
-def _ipa(clause: str, voice: str) -> str:
-    try:
-        done = subprocess.run(
-            ["espeak-ng", "-q", "--ipa", "-v", voice, "--", clause],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError as error:
-        raise MissingProgram("espeak-ng: not found; install it (Debian: apt install espeak-ng)") from error
-    if done.returncode:
-        raise InputError(f"espeak-ng: could not read {clause!r}: {done.stderr.strip() or 'no reason given'}")
-    return " ".join(re.sub(r"\([a-z-]+\)", "", done.stdout).split())  # (en): it takes this word for English

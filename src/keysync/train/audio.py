@@ -31,11 +31,12 @@ from keysync.diffusion.half import trains_faster_on
 from keysync.models import pick_device
 from keysync.parallel import in_order
 from keysync.synthetic import festival, kokoro
+from keysync.synthetic.articulate import CURVES
 from keysync.synthetic.channel import CODECS, coded, music, narrow, over
 from keysync.synthetic.speech import EAR_VOICES, TEST_VOICES, speak
 from keysync.synthetic.text import babble, sentence
 from keysync.synthetic.utterance import PHONES, RATE_HZ
-from keysync.train.hearing import CURVES, evaluate, label, to_float, write_conditions
+from keysync.train.hearing import evaluate, label, to_float, write_conditions
 from keysync.train.natural import natural_speech, timed
 from keysync.train.run import Checkpoint, Progress, Say, to_log
 from keysync.train.spoken import Spoken, load, make_once, save

@@ -26,8 +26,9 @@ from keysync.face.crop import Framing, align_faces, crop, to_crop_points
 from keysync.face.track import FaceTracker, smooth
 from keysync.mask.region import lower_face_box, to_latent
 from keysync.media.read import read_frames, read_speech
+from keysync.synthetic.articulate import mouth_curves
 from keysync.train.audio import augment_mel, augment_sound
-from keysync.train.hearing import TOKEN_S, mouth_curves
+from keysync.train.hearing import TOKEN_S
 
 CROP = 512  # pixels; crops are stored at half that, the compact model's working size
 DISGUISES = 3  # of every clip's sound

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +12,13 @@ from jaxtyping import Float, Float32, Int16
 from torch import Tensor
 
 from keysync.audio.compact import TOKEN_HOP, CompactAudioEncoder
-from keysync.synthetic.articulate import articulate
+from keysync.synthetic.articulate import CURVES, articulate
 from keysync.synthetic.channel import CODECS, Samples, coded, music, narrow, over
 from keysync.synthetic.room import echo, noise
 from keysync.synthetic.utterance import PAUSE, PHONES, RATE_HZ, Phone, Utterance
 from keysync.train.run import Say
 from keysync.train.spoken import Spoken
 
-CURVES = ("jaw", "closure", "tuck", "rounding", "stretch", "upper", "lower")
-CURVE_SCALES = (0.12, 0.40, 0.30, 0.25, 0.06, 0.06, 0.08)  # rough deviations: each then counts alike
 TOKEN_S = TOKEN_HOP / RATE_HZ
 
 Condition = Callable[[Samples, np.random.Generator], Samples]
@@ -43,33 +41,19 @@ CONDITIONS: dict[str, Condition] = {
 }
 
 
-def mouth_curves(
-    weights: Mapping[str, Float32[np.ndarray, " t"]],
-    closure: Float32[np.ndarray, " t"],
-    tuck: Float32[np.ndarray, " t"],
-) -> Float32[np.ndarray, "t 7"]:
-    """``CURVES`` of a mouth, in units of ``CURVE_SCALES``; ``weights`` by the head model's names."""
-    rounding = weights["mouthPucker"] + weights["mouthFunnel"]
-    lips = (weights["mouthStretch_L"], weights["mouthUpperUp_L"], weights["mouthLowerDown_L"])
-    curves = np.stack([weights["jawOpen"], closure, tuck, rounding, *lips], axis=1)
-    return (curves / CURVE_SCALES).astype(np.float32)
-
-
 def label(heard: Utterance, voice: str, rng: np.random.Generator) -> Spoken:
     """Put up to 0.8 s of silence around an utterance at 16 kHz, and label it by the mouth's rules."""
     heard = _surround(heard, *rng.uniform(0.0, 0.8, 2))
     tokens = len(heard.samples) // TOKEN_HOP
     times_s = (np.arange(tokens) + 0.5) * TOKEN_S
     mouth = articulate(heard, heard.duration_s, rng, jaw_gain=1.0, lip_gain=1.0)
-    curves = mouth_curves(mouth.weights, mouth.closure, mouth.tuck)
-    drawn = np.stack([np.interp(times_s, mouth.times_s, curve) for curve in curves.T], axis=1)
     ends_s = np.array([phone.end_s for phone in heard.phones])
     labels = np.array([PHONES.index(phone.name) for phone in heard.phones])
     return Spoken(
         voice=voice,
         samples=np.round(heard.samples[: tokens * TOKEN_HOP] * 32767).astype(np.int16),
         phones=labels[np.searchsorted(ends_s, times_s).clip(max=len(labels) - 1)].astype(np.int64),
-        curves=drawn.astype(np.float32),
+        curves=mouth.curves_at(times_s),
     )
 
 
