@@ -123,6 +123,18 @@ def test_the_networks_are_told_half_the_tuck_that_is_heard(folder: Path) -> None
     torch.testing.assert_close(told, expected)
 
 
+def test_a_known_mouth_is_told_beside_what_is_heard_and_stays_as_it_ends(folder: Path) -> None:
+    sound = Speech([np.zeros(16_000, np.float32)])
+    stage = load_models(folder, "cpu").keyframes
+    assert isinstance(stage.encoder, CompactAudioEncoder)
+    times = [Fraction(0), Fraction(1, 2), Fraction(5)]
+    mouth = np.arange(100, dtype=np.float32)[:, None].repeat(3, axis=1)  # every 20 ms; the last is silence
+    jaw = [stage.encoder.told_curves(stage.listen(sound, known)(times))[..., 0] for known in (None, mouth)]
+    own = [[0, 25, 250][frame] + np.arange(stage.tokens) - stage.tokens // 2 + 1 for frame in range(3)]
+    expected = (jaw[0] + torch.tensor(np.clip(own, 0, 99))) / 2
+    torch.testing.assert_close(jaw[1], expected.to(jaw[1]))
+
+
 CPU = torch.device("cpu")
 
 

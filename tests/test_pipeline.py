@@ -154,6 +154,30 @@ def test_the_speech_keeps_its_own_quality(
         assert (sound.rate, sound.codec_context.layout.name) == (44100, "stereo")
 
 
+def test_one_transcript_for_two_speeches_is_refused(
+    tiny: Models, make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path
+) -> None:
+    told, speech = SyncConfig(transcript="hello"), make_speech()
+    with pytest.raises(ConfigError, match="one transcript is given for several speeches"):
+        sync_file(make_clip(3), {1: speech, 2: speech}, tmp_path / "out.mkv", models=tiny, config=told)
+
+
+def test_a_model_that_can_only_listen_takes_no_transcript(
+    tiny: Models, make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path
+) -> None:
+    class Listener:
+        dim, context_s = 6, 0.0
+
+        def __call__(self, samples: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(-(-len(samples) // 320), 6)
+
+    listening = replace(tiny, keyframes=replace(tiny.keyframes, encoder=Listener()))
+    out = tmp_path / "out.mkv"
+    with pytest.raises(ConfigError, match="can only listen; add --model compact"):
+        sync_file(make_clip(3), make_speech(), out, models=listening, config=SyncConfig(transcript="hello"))
+    assert not out.exists()
+
+
 def test_output_over_an_input_is_refused(tiny: Models, make_clip: MakeClip, make_speech: MakeClip) -> None:
     clip, speech = make_clip(3), make_speech()
     with pytest.raises(ConfigError, match=r"clip\.mkv: is also an input; "):

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
@@ -6,7 +7,8 @@ import pytest
 
 pytest.importorskip("numba")
 
-from keysync.errors import ConfigError
+from keysync.config import SyncConfig
+from keysync.errors import ConfigError, InputError
 from keysync.evaluate import drawn
 from keysync.evaluate.drawn import (
     REFERENCES,
@@ -17,6 +19,7 @@ from keysync.evaluate.drawn import (
     evaluate_person,
 )
 from keysync.models import Models
+from keysync.report import Report
 
 Takes = tuple[Path, Path]
 
@@ -50,6 +53,26 @@ def test_a_model_row_is_synced_to_the_new_words_and_to_silence(
     assert found.failures == []
     assert 0 <= found.rows["tiny"]["lipleak"] <= 1  # type: ignore[operator]
     assert found.films["tiny"].is_file()
+
+
+@pytest.mark.parametrize(
+    ("natural", "voice", "language"), [(False, "en-us+f3", "en-us"), (True, "em_alex", "es")]
+)
+def test_a_model_can_be_told_what_is_said(
+    natural: bool, voice: str, language: str, person: Person, tiny: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = {"text_spoken": "Hola, Bob.", "voice_name": voice, "natural": natural}
+    (person.new / "meta.json").write_text(json.dumps(about))
+    told: list[SyncConfig] = []
+
+    def sync(*_: object, models: Models, config: SyncConfig) -> Report:
+        told.append(config)
+        raise InputError(f"{models.name} was told")
+
+    monkeypatch.setattr(drawn, "_model", lambda *_: tiny)
+    monkeypatch.setattr(drawn, "sync_file", sync)
+    assert evaluate_person(person, ("mine",), "cpu", transcript=True).failures != []
+    assert told == [SyncConfig(length="video", transcript="Hola, Bob.", language=language)]
 
 
 def test_a_row_that_fails_is_named_and_leaves_the_others(

@@ -123,6 +123,8 @@ def test_a_person_is_given_a_speech_by_number(
         (["--occlusion", "sam2", "--occluder", "-5,5@1"], 2, "occluder is '-5,5@1'"),
         (["--occlusion", "sam2", "--occluder", "5,5@1e9"], 2, "occluder is '5,5@1e9'"),
         (["--occluder", "5,5@1"], 2, "add --occlusion sam2"),
+        (["--language", "klingon"], 2, "klingon"),
+        (["--transcript", "nowhere.txt"], 3, "nowhere.txt: cannot be read"),
     ],
 )
 def test_a_wrong_option_is_one_line_and_exit_2(
@@ -134,6 +136,28 @@ def test_a_wrong_option_is_one_line_and_exit_2(
     assert fact in printed
     assert "Traceback" not in printed
     assert not (tmp_path / "out.mkv").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "fact"),
+    [
+        (b"\xff\xfe\x00", "is not text in UTF-8"),
+        (b"a" * 4_000_001, "is too large for a transcript"),
+        (b"a" * 1_000_001, "the transcript has 1000001 letters"),
+    ],
+    ids=["bytes", "large file", "long text"],
+)
+def test_a_transcript_that_is_none_is_one_line(
+    content: bytes, fact: str, run: Callable[..., tuple[int, str]], make_clip: MakeClip,
+    make_speech: MakeClip, tmp_path: Path,
+) -> None:  # fmt: skip
+    text, out = tmp_path / "words.txt", tmp_path / "out.mkv"
+    text.write_bytes(content)
+    code, printed = run("sync", make_clip(3), make_speech(), "-o", out, "--transcript", text)
+    assert code in (2, 3)
+    assert fact in printed
+    assert "Traceback" not in printed
+    assert not out.exists()
 
 
 def _zero_length(path: Path) -> None:

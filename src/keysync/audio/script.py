@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,9 +22,6 @@ from keysync.audio.compact import SILENT_TAIL_S, TOKEN_HOP, CompactAudioEncoder
 from keysync.audio.window import TOKENS_PER_SECOND, AudioTokens
 from keysync.errors import InputError, MissingProgram
 from keysync.speech import Sound
-
-if TYPE_CHECKING:
-    pass
 
 Words = list[tuple[str, ...]]  # the phones of each
 _LINE = 2000  # letters that are read at a time
@@ -60,9 +56,8 @@ def read_words(text: str, language: str) -> Words:
         from keysync.synthetic.pronounce import words
     except ModuleNotFoundError as error:
         raise MissingProgram("a transcript needs SciPy: run pip install 'keysync[synthetic]'") from error
-    spoken = re.sub(r"(?m)^(?:\d+[ \t]*\r?\n)?.*-->.*$|^WEBVTT.*$|<[^<>\n]*>", " ", text)
-    lines = [part for line in spoken.splitlines() for part in textwrap.wrap(line, _LINE)]
-    found = [word for line in lines for word in words(line, language)]
+    spoken = re.sub(r"(?m)^(?:[ \t]*\d+[ \t]*\r?\n)?.*-->.*$|^WEBVTT.*$|<[^<>\n]*>", " ", text)
+    found = [word for line in textwrap.wrap(spoken, _LINE) for word in words(line, language)]
     if not found:
         raise InputError("the transcript holds no word that can be said; give the words of the speech")
     return found
@@ -148,7 +143,7 @@ def _trusted(
     line: _Line, at: Int64[np.ndarray, " tokens"], likely: Float32[np.ndarray, " tokens"]
 ) -> Bool[np.ndarray, " tokens"]:
     """Whether the word, or the pause, that is said at each moment sounds like it."""
-    group = np.concatenate([[0], np.cumsum((np.diff(line.word[at]) != 0) | (np.diff(at) > 1))])
+    group = np.concatenate([[0], np.cumsum(np.diff(line.word[at]) != 0)])
     mean = np.bincount(group, likely) / np.bincount(group)
     return np.asarray(mean[group] > _TRUSTED)
 
