@@ -154,6 +154,22 @@ def test_the_speech_keeps_its_own_quality(
         assert (sound.rate, sound.codec_context.layout.name) == (44100, "stereo")
 
 
+def test_lips_follow_the_words_that_are_told(
+    tiny: Models, make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mouth = np.full((75, 3), 5.0, np.float32)
+    mouth[50:] = np.nan
+    monkeypatch.setattr("keysync.pipeline.read_words", lambda text, _: [(text,)])
+    monkeypatch.setattr("keysync.pipeline.follow", lambda *_: mouth)
+    told, heard = tmp_path / "told.mkv", tmp_path / "heard.mkv"
+    report = sync_file(
+        make_clip(9), make_speech(), told, models=tiny, config=replace(LOSSLESS, transcript="hello")
+    )
+    sync_file(make_clip(9), make_speech(), heard, models=tiny, config=LOSSLESS)
+    assert any((a != b).any() for a, b in zip(_planes(told), _planes(heard), strict=True))
+    assert report.notes == ["33 % of the speech is not what the transcript says; there lips follow the sound"]
+
+
 def test_one_transcript_for_two_speeches_is_refused(
     tiny: Models, make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path
 ) -> None:

@@ -77,8 +77,8 @@ class Part:
     role: Role
     speech: Sound
     hears: Sequence[Fraction]  # the moment of the speech that belongs to each frame, seconds
-    # How a mouth that says it moves, every 20 ms of it, where its words are known (see audio/script.py).
-    mouth: Float32[np.ndarray, "all 7"] | None = None
+    # How a mouth that says it moves, every 20 ms of it, where its words are known (see script.py).
+    mouth: Float32[np.ndarray, "all curves"] | None = None
 
 
 def rearranged(survey: Survey, line: Timeline) -> Survey:

@@ -66,7 +66,7 @@ class StageModel:
         """The ear for one speech: frame times, seconds of the speech, to tokens.
 
         Args:
-            mouth: how it moves every 20 ms, where the words are known (see ``audio/script.py``).
+            mouth: how it moves every 20 ms, where the words are known (see ``script.py``).
         """
         encoder = self.encoder
         if not isinstance(encoder, CompactAudioEncoder):

@@ -1,5 +1,6 @@
 """The whole flow on one page: a video and a speech in, the synced video out.
 
+follow    where the words are known: when each is said, and how a mouth moves that says it
 survey    look through the clip once: shots, people, where their faces are
 uncover   look again: what is before the faces of those who shall speak
 refine    where asked for, once more: follow each of those things
@@ -22,7 +23,6 @@ from jaxtyping import Float32
 
 from keysync import memory
 from keysync.audio.compact import CompactAudioEncoder
-from keysync.audio.script import follow, read_words
 from keysync.audio.voice import Gated, voice_activity
 from keysync.cast import Part, cast, rearranged, speakers
 from keysync.clip import Frame
@@ -44,6 +44,7 @@ from keysync.occluders import find_occluders, refine_occluders, save_masks
 from keysync.parallel import in_order
 from keysync.perform import Painted, perform
 from keysync.report import Box, Report
+from keysync.script import follow, read_words
 from keysync.speech import Speech
 from keysync.timeline import arrange, needed
 
@@ -95,10 +96,10 @@ def sync_file(
     settings = _settings(video, spoken, assigned, models, looking.digest if looking else "", config)
     job = Job(output, settings, resume=config.resume)
     sounds = {path: read_speech(path) for path in spoken}
-    mouth = _mouth(sounds[spoken[0]], models, config)
     report = Report(
         model=models.name, video=str(video), speech=", ".join(map(str, spoken)), output=str(output)
     )
+    mouth = _mouth(sounds[spoken[0]], models, config, report)
 
     def tell(step: str, total: int | None) -> Callable[[int], None]:
         return lambda done: on_progress(step, done, total) if on_progress else None
@@ -218,7 +219,9 @@ def _show(frame: Frame, painted: Painted, models: Models, report: Report) -> tup
     return replace(frame, picture=picture), [box]
 
 
-def _mouth(speech: Speech, models: Models, config: SyncConfig) -> Float32[np.ndarray, "all 7"] | None:
+def _mouth(
+    speech: Speech, models: Models, config: SyncConfig, report: Report
+) -> Float32[np.ndarray, "all curves"] | None:
     """How the mouth moves that says ``config.transcript``, if there is one."""
     if config.transcript is None:
         return None
@@ -228,7 +231,14 @@ def _mouth(speech: Speech, models: Models, config: SyncConfig) -> Float32[np.nda
             f"a transcript is given, but the {models.name} model can only listen; add --model compact"
         )
     words = read_words(config.transcript, config.language)
-    return follow(Gated(speech, voice_activity(speech)), words, ear, models.device)
+    with report.clock("audio"):
+        mouth = follow(Gated(speech, voice_activity(speech)), words, ear, models.device)
+    left = float(np.isnan(mouth).any(axis=1).mean())
+    if left > 0.02:
+        report.note(
+            f"{100 * left:.0f} % of the speech is not what the transcript says; there lips follow the sound"
+        )
+    return mouth
 
 
 def _settings(

@@ -13,11 +13,11 @@ import torch
 
 pytest.importorskip("scipy")
 
-from keysync.audio import script
+from keysync import script
 from keysync.audio.compact import TOKEN_HOP
-from keysync.audio.script import Words, follow, read_words
 from keysync.errors import InputError, MissingProgram
 from keysync.models import compact_ear
+from keysync.script import Words, follow, read_words
 from keysync.speech import Speech
 from keysync.synthetic.articulate import CURVES, articulate
 from keysync.synthetic.speech import speak
