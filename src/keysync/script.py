@@ -30,9 +30,7 @@ _DENSEST = 25  # phones a second
 # Log likelihoods of 20 ms: of any phone at least, of speech that the text does not hold, and, as the mean of
 # a word, from where on it is taken to be said.
 _LEAST, _OTHER, _TRUSTED = -8.0, -4.0, -2.5
-# Of the time that is not silent, in words that sound as they should, at least. Of 60 test sentences of 4 s
-# the least has .68; with the text of another sentence they have .33 (median), the most .60.
-_HEARD = 0.65
+_HEARD = 0.65  # ``Found.share`` of a text that is accepted, at least (benchmarks/transcript.py)
 # Of 20 ms: pauses at which speech falls into parts, and the longest part.
 _QUIET, _LONGEST = 15, 30 * TOKENS_PER_SECOND
 
@@ -63,6 +61,21 @@ def read_words(text: str, language: str) -> Words:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where words lie in a sound, every 20 ms of it."""
+
+    line: _Line
+    at: Int64[np.ndarray, " tokens"]  # the place in the line that is said
+    trusted: Bool[np.ndarray, " tokens"]  # whether the word, or pause, that it belongs to sounds like it
+
+    @property
+    def share(self) -> float:
+        """Of the time that is not silent, in words that sound as they should."""
+        spoken = ~(self.trusted & (self.line.word[self.at] < 0))
+        return float(self.trusted[spoken].mean()) if spoken.any() else 0.0
+
+
 def follow(
     sound: Sound, said: Words, encoder: CompactAudioEncoder, device: torch.device
 ) -> Float32[np.ndarray, "tokens 7"]:
@@ -74,21 +87,25 @@ def follow(
     Raises:
         InputError: too little of the speech is what the words say.
     """
+    found = find(sound, said, encoder, device)
+    if found.share < _HEARD:
+        raise InputError(
+            f"the transcript is heard in {100 * found.share:.0f} % of the speech; check that they belong "
+            "together and what --language it is, or leave it out"
+        )
+    curves = np.full((len(found.at), 7), np.nan, np.float32)
+    for first, stop in _parts(found.line, found.at):
+        part = slice(first, stop)
+        moved = _mouth(sound, found.line, found.at[part], first)
+        curves[part] = np.where(found.trusted[part, None], moved, np.nan)
+    return curves
+
+
+def find(sound: Sound, said: Words, encoder: CompactAudioEncoder, device: torch.device) -> Found:
+    """Where in ``sound`` the words are said, as far as they are."""
     line = _line(said)
     at, likely = _places(sound, line, encoder, device)
-    trusted = _trusted(line, at, likely)
-    spoken = ~(trusted & (line.word[at] < 0))
-    if trusted[spoken].sum() < max(_HEARD * spoken.sum(), 1):
-        raise InputError(
-            f"the transcript is heard in {100 * trusted[spoken].sum() / max(spoken.sum(), 1):.0f} % of the "
-            "speech; check that they belong together and what --language it is, or leave it out"
-        )
-    curves = np.full((len(at), 7), np.nan, np.float32)
-    for first, stop in _parts(line, at):
-        part = slice(first, stop)
-        moved = _mouth(sound, line, at[part], first)
-        curves[part] = np.where(trusted[part, None], moved, np.nan)
-    return curves
+    return Found(line, at, _trusted(line, at, likely))
 
 
 def _line(said: Words) -> _Line:
