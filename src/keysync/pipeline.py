@@ -99,7 +99,7 @@ def sync_file(
     report = Report(
         model=models.name, video=str(video), speech=", ".join(map(str, spoken)), output=str(output)
     )
-    mouth = _mouth(sounds[spoken[0]], models, config, report)
+    mouth = _mouth(sounds[spoken[0]], models, config, report)  # first: a wrong text shall not cost a look
 
     def tell(step: str, total: int | None) -> Callable[[int], None]:
         return lambda done: on_progress(step, done, total) if on_progress else None
