@@ -146,12 +146,18 @@ class CompactAudioEncoder(nn.Module):
         """``tokens`` that hold the mean of their curves and of ``curves``, where those are not NaN."""
         heard = self.told_curves(tokens)
         told = torch.where(curves.isnan(), heard, (heard + curves) / 2)
-        return torch.cat([self.standard_curves(told), tokens[..., self.config.curves :]], dim=-1)
+        return self._holding(told, tokens)
 
     def half_tucked(self, tokens: Float[Tensor, "*n dim"]) -> Float[Tensor, "*n dim"]:
         """``tokens`` that ask for half as much of the lower lip under the teeth."""
         curves = self.told_curves(tokens)
         curves[..., _TUCK] *= 0.5
+        return self._holding(curves, tokens)
+
+    def _holding(
+        self, curves: Float[Tensor, "*n curves"], tokens: Float[Tensor, "*n dim"]
+    ) -> Float[Tensor, "*n dim"]:
+        """``tokens`` with other curves."""
         return torch.cat([self.standard_curves(curves), tokens[..., self.config.curves :]], dim=-1)
 
     def heads(

@@ -33,9 +33,7 @@ _STYLE, _LONGEST = 256, 510  # numbers of a style, symbols of a sentence
 _ENDED = 0.25  # of the syllables of what is no language's, closed: nasal vowels, clusters
 _ABROAD = 0.4  # of what is said, in one of OTHERS
 _MIXED = 0.4  # of the voices drawn; the rest are voices as they are
-_LANGUAGES: dict[str, Language] = dict(
-    zip("abefip", get_args(Language), strict=True)
-)  # by a voice's first letter
+_LANGUAGES: dict[str, Language] = dict(zip("abefip", get_args(Language), strict=True))  # by first letter
 _GUESTS, _GUESTS_ABROAD = 0.2, 0.5  # of the voices drawn: of another language than they speak here
 
 # Kokoro's number of each symbol, which its weights were trained with.
