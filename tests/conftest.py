@@ -34,9 +34,9 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     parts = CompactAutoencoderConfig(channels=4, patch=16, shrink=1, widths=(8, 8))
     network = CompactUNetConfig(
-        latent_channels=4, cells=4, widths=(8, 16, 16), embedding=16, audio_dim=6, audio_width=8, heads=2
+        latent_channels=4, cells=4, widths=(8, 16, 16), embedding=16, audio_dim=48, audio_width=8, heads=2
     )
-    audio = CompactAudioConfig(width=8, blocks=1, phones=3, curves=3)
+    audio = CompactAudioConfig(width=8, blocks=1)
     autoencoder = CompactAutoencoder(parts)
     torch.nn.init.normal_(autoencoder.components, std=0.05)
     save_half(autoencoder, folder / "autoencoder.safetensors")

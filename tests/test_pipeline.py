@@ -19,7 +19,9 @@ from keysync.mask.segmenter import SIDE
 from keysync.media.read import read_frames
 from keysync.media.write import VideoWriter
 from keysync.models import Models, OcclusionModels
+from keysync.movement import HARD_TO_HEAR, Movement
 from keysync.pipeline import sync_file
+from keysync.speech import Sound
 
 MakeClip = Callable[..., Path]
 LOSSLESS = SyncConfig(video_codec="ffv1", length="video")
@@ -154,27 +156,57 @@ def test_the_speech_keeps_its_own_quality(
         assert (sound.rate, sound.codec_context.layout.name) == (44100, "stereo")
 
 
+def _moved(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[tuple[str, ...]] | None]:
+    """Let nobody search a sound for words; tells of each speech, by its length, what was to be searched."""
+    asked: dict[int, list[tuple[str, ...]] | None] = {}
+
+    def move(sound: Sound, _: object, __: object, words: list[tuple[str, ...]] | None) -> Movement:
+        asked[len(sound)] = words
+        if words is None:
+            return Movement(np.zeros((75, 7), np.float32), sure=0.4, unsaid=0.0)
+        return Movement(np.full((75, 7), 5.0, np.float32), sure=0.4, unsaid=0.33)
+
+    monkeypatch.setattr("keysync.pipeline.read_words", lambda text, _: [(text,)])
+    monkeypatch.setattr("keysync.pipeline.move", move)
+    return asked
+
+
 def test_lips_follow_the_words_that_are_told(
     tiny: Models, make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mouth = np.full((75, 3), 5.0, np.float32)
-    mouth[50:] = np.nan
-    monkeypatch.setattr("keysync.pipeline.read_words", lambda text, _: [(text,)])
-    monkeypatch.setattr("keysync.pipeline.follow", lambda *_: mouth)
+    _moved(monkeypatch)
     told, heard = tmp_path / "told.mkv", tmp_path / "heard.mkv"
     report = sync_file(
         make_clip(9), make_speech(), told, models=tiny, config=replace(LOSSLESS, transcript="hello")
     )
-    sync_file(make_clip(9), make_speech(), heard, models=tiny, config=LOSSLESS)
+    plain = sync_file(make_clip(9), make_speech(), heard, models=tiny, config=LOSSLESS)
     assert any((a != b).any() for a, b in zip(_planes(told), _planes(heard), strict=True))
-    assert report.notes == ["33 % of the speech is not what the transcript says; there lips follow the sound"]
+    assert plain.notes == [f"speech.wav: {HARD_TO_HEAR}"]
+    assert report.notes == ["speech.wav: 33 % is not what the words say; there lips follow the sound"]
 
 
-def test_one_transcript_for_two_speeches_is_refused(
-    tiny: Models, make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path
+def test_everyone_may_have_a_transcript(
+    tiny: Models, make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told, speech = SyncConfig(transcript="hello"), make_speech()
-    with pytest.raises(ConfigError, match="one transcript is given for several speeches"):
+    asked = _moved(monkeypatch)
+    config, out = replace(LOSSLESS, transcript={1: "hello"}), tmp_path / "out.mkv"
+    sync_file(make_clip(5), {1: make_speech(0.5)}, out, models=tiny, config=config)
+    assert asked == {8000: [("hello",)]}
+
+
+@pytest.mark.parametrize(
+    ("transcript", "fact"),
+    [
+        ("hello", "one transcript is given for several speeches; say whose it is"),
+        ({3: "hello"}, "a transcript is given for person 3, who has no speech"),
+    ],
+)
+def test_a_transcript_without_its_speech_is_refused(
+    transcript: str | dict[int, str], fact: str, tiny: Models, make_clip: MakeClip, make_speech: MakeClip,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    told, speech = SyncConfig(transcript=transcript), make_speech()
+    with pytest.raises(ConfigError, match=fact):
         sync_file(make_clip(3), {1: speech, 2: speech}, tmp_path / "out.mkv", models=tiny, config=told)
 
 

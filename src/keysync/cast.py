@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from keysync.audio.voice import Gated, voice_activity
+from keysync.audio.voice import Gated
 from keysync.clip import Cover
 from keysync.config import SyncConfig
 from keysync.errors import ConfigError, NoFaceFound
@@ -20,7 +20,7 @@ from keysync.face.survey import Appearance, Survey
 from keysync.face.warp import apply
 from keysync.media.read import MediaInfo, read_speech
 from keysync.report import Report, State
-from keysync.speech import Sound, Speech
+from keysync.speech import Sound
 from keysync.timeline import Timeline
 
 MIN_WIDTH = 40  # pixels of the frame: below, the lips are some 15 pixels wide and nobody can read them
@@ -77,7 +77,7 @@ class Part:
     role: Role
     speech: Sound
     hears: Sequence[Fraction]  # the moment of the speech that belongs to each frame, seconds
-    # How a mouth that says it moves, every 20 ms of it, where its words are known (see script.py).
+    # How a mouth that says it moves, every 20 ms of it (see movement.py); None: as the encoder tells.
     mouth: Float32[np.ndarray, "all curves"] | None = None
 
 
@@ -185,7 +185,7 @@ def speakers(
 def cast(
     seen: Survey,
     line: Timeline,
-    sounds: Mapping[Path, Speech],
+    sounds: Mapping[Path, Gated],
     whom: Mapping[int, Path],
     config: SyncConfig,
     report: Report,
@@ -202,15 +202,14 @@ def cast(
     parts = []
     for person, path in whom.items():
         role = play(seen, person)
-        activity = voice_activity(sounds[path])
         silent_from = line.extended_from if config.extend == "silence" else len(line)
         hears = [time - line.start for time in line.times[:silent_from]]
         hears += [sounds[path].duration_s + _PAUSE_S] * (len(line) - silent_from)
         states: list[State] = [
             "silent" if state == "synced" and not speaks else state
-            for state, speaks in zip(role.states, activity.at(hears), strict=True)
+            for state, speaks in zip(role.states, sounds[path].activity.at(hears), strict=True)
         ]
-        parts.append(Part(replace(role, states=states), Gated(sounds[path], activity), hears))
+        parts.append(Part(replace(role, states=states), sounds[path], hears))
     report.people = seen.people()
     report.synced_people = list(whom)
     report.end, report.start = line.end, line.start

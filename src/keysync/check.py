@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from keysync.audio.voice import Gated, gate
 from keysync.cast import cast, rearranged, speakers
 from keysync.config import SyncConfig
 from keysync.errors import MediaError
@@ -149,7 +150,8 @@ def _check(
                 clicks=config.clicks(), on_note=report.note,
             )  # fmt: skip
             refining, least_mb = time.perf_counter() - begin, SAM2_MEMORY_MB
-    parts = cast(rearranged(seen, line), line, {speech or video: sound}, whom, config, report)
+    gated = gate(sound)
+    parts = cast(rearranged(seen, line), line, {speech or video: gated}, whom, config, report)
     for number, moment in enumerate(line.times):
         roles = [part.role for part in parts]
         covers = [role.covers.get(number) for role in roles]
@@ -162,7 +164,7 @@ def _check(
         seen,
         line,
         info,
-        _problems(info, line, sound, speech, report),
+        _problems(info, line, sound, speech, report) + (_unheard(gated) if model.name == "compact" else []),
         seconds,
         max(round(MEMORY_MB + MEMORY_BYTES_PER_PIXEL * info.width * info.height / 1e6), least_mb),
         model.image_size,
@@ -190,6 +192,17 @@ def _problems(
     if sound.variance**0.5 < 0.003 and speech:
         problems.append("the speech is very quiet or silent")
     return problems
+
+
+def _unheard(speech: Gated) -> list[str]:
+    """Whether the compact model will understand the speech."""
+    # Here, because they take a second or two to load.
+    import torch
+
+    from keysync.models import compact_ear
+    from keysync.movement import HARD_TO_HEAR, move
+
+    return [HARD_TO_HEAR] if move(speech, compact_ear(), torch.device("cpu")).hard_to_hear else []
 
 
 def _sheet(check: Check) -> UInt8[np.ndarray, "h w 3"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, get_args
@@ -31,8 +32,9 @@ class SyncConfig:
     # Whom to sync: who speaks in the source, the largest face, everyone, a person's number, or a point "x,y".
     speaker: str = "auto"
     # The words of the speech, as plain text or subtitles; lips then follow them too, not the sound alone.
-    transcript: str | None = None
-    language: Language = "en-us"  # of the transcript
+    # With several speeches, by the number of the person who says it.
+    transcript: str | Mapping[int, str] | None = None
+    language: Language = "en-us"  # of the transcripts
     # How to find what is before a mouth, see docs/occlusion.md.
     occlusion: Occlusion = "auto"
     # Points on things before a face, each "x,y@time": pixels of the frame, seconds. Only for "sam2".
@@ -56,10 +58,10 @@ class SyncConfig:
                 f"speaker is {self.speaker!r}; choose auto, largest, all, a person's number (1, 2, …) or a "
                 "point on the face, x,y"
             )
-        if self.transcript is not None and len(self.transcript) > LONGEST_TEXT:
-            raise ConfigError(
-                f"the transcript has {len(self.transcript)} letters; give {LONGEST_TEXT} at most"
-            )
+        texts = [self.transcript] if isinstance(self.transcript, str) else (self.transcript or {}).values()
+        for text in texts:
+            if len(text) > LONGEST_TEXT:
+                raise ConfigError(f"the transcript has {len(text)} letters; give {LONGEST_TEXT} at most")
         if self.language not in get_args(Language):
             raise ConfigError(f"language is {self.language!r}; choose one of {', '.join(get_args(Language))}")
         if self.occlusion not in get_args(Occlusion):

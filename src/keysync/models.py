@@ -66,20 +66,20 @@ class StageModel:
         """The ear for one speech: frame times, seconds of the speech, to tokens.
 
         Args:
-            mouth: how it moves every 20 ms, where the words are known (see ``script.py``).
+            mouth: how it moves every 20 ms (see ``movement.py``), if an encoder shall not itself tell.
         """
         encoder = self.encoder
         if not isinstance(encoder, CompactAudioEncoder):
             heard = AudioTokens(encoder, sound, device=self.device)
             return lambda times: heard.at(times, self.tokens, self.token_offset)
         heard = AudioTokens(encoder, sound, tail_s=SILENT_TAIL_S, device=self.device)
-        known = None if mouth is None else torch.from_numpy(mouth)
+        moved = None if mouth is None else torch.from_numpy(mouth)
 
         def told(times: Sequence[Fraction]) -> Float[Tensor, "frames tokens dim"]:
             tokens = heard.at(times, self.tokens, self.token_offset, "repeat")
-            if known is not None:
+            if moved is not None:
                 indices = token_indices(times, self.tokens, self.token_offset)
-                tokens = encoder.with_curves(tokens, gather(known, indices, "repeat").to(tokens))
+                tokens = encoder.with_curves(tokens, gather(moved, indices, "repeat").to(tokens))
             # Drawn people tuck the lower lip wholly away for an F or V; told so, networks wipe it off.
             return encoder.half_tucked(tokens)
 

@@ -1,6 +1,6 @@
 """The whole flow on one page: a video and a speech in, the synced video out.
 
-follow    where the words are known: when each is said, and how a mouth moves that says it
+move      listen: how a mouth moves that says the speech, or its words if they are known
 survey    look through the clip once: shots, people, where their faces are
 uncover   look again: what is before the faces of those who shall speak
 refine    where asked for, once more: follow each of those things
@@ -22,8 +22,7 @@ import torch
 from jaxtyping import Float32
 
 from keysync import memory
-from keysync.audio.compact import CompactAudioEncoder
-from keysync.audio.voice import Gated, voice_activity
+from keysync.audio.voice import Gated, gate
 from keysync.cast import Part, cast, rearranged, speakers
 from keysync.clip import Frame
 from keysync.composite.blend import bounds, keep_texture, match_colour, match_lips, paste_mask
@@ -40,12 +39,12 @@ from keysync.media.read import probe, read_frames, read_speech
 from keysync.media.replay import Replay
 from keysync.media.write import VideoWriter, require_space
 from keysync.models import Models, load_occlusion
+from keysync.movement import HARD_TO_HEAR, knows_our_phones, move
 from keysync.occluders import find_occluders, refine_occluders, save_masks
 from keysync.parallel import in_order
 from keysync.perform import Painted, perform
 from keysync.report import Box, Report
-from keysync.script import follow, read_words
-from keysync.speech import Speech
+from keysync.script import read_words
 from keysync.timeline import arrange, needed
 
 Progress = Callable[[str, int, int | None], None]  # step, frames done, frames in all
@@ -82,8 +81,7 @@ def sync_file(
     for path in (video, *spoken):
         if path.exists() and output.exists() and path.samefile(output):
             raise ConfigError(f"{output}: is also an input; choose another name for the output")
-    if config.transcript is not None and len(spoken) > 1:
-        raise ConfigError("one transcript is given for several speeches; sync them one after the other")
+    texts = _transcripts(assigned, spoken, config)
     info = probe(video)
     if not info.has_video:
         raise MediaError(f"{video}: holds no picture; choose a video")
@@ -95,11 +93,14 @@ def sync_file(
     looking = load_occlusion(config.occlusion, models.device)
     settings = _settings(video, spoken, assigned, models, looking.digest if looking else "", config)
     job = Job(output, settings, resume=config.resume)
-    sounds = {path: read_speech(path) for path in spoken}
+    sounds = {path: gate(read_speech(path)) for path in spoken}
     report = Report(
         model=models.name, video=str(video), speech=", ".join(map(str, spoken)), output=str(output)
     )
-    mouth = _mouth(sounds[spoken[0]], models, config, report)  # first: a wrong text shall not cost a look
+    # Before the long look, which a wrong text shall not cost.
+    mouths = {
+        path: _mouth(path, sound, texts.get(path), models, config, report) for path, sound in sounds.items()
+    }
 
     def tell(step: str, total: int | None) -> Callable[[int], None]:
         return lambda done: on_progress(step, done, total) if on_progress else None
@@ -130,7 +131,7 @@ def sync_file(
     if masks is not None:
         save_masks(masks, seen, models.image_size, (info.height, info.width))
     parts = cast(rearranged(seen, line), line, sounds, whom, config, report)
-    parts = [replace(part, mouth=mouth) for part in parts]
+    parts = [replace(part, mouth=mouths[whom[part.role.person]]) for part in parts]
     replay = Replay(video, line.order, line.times)
     with job, writer:
         advance = tell("sync", len(line))
@@ -219,26 +220,42 @@ def _show(frame: Frame, painted: Painted, models: Models, report: Report) -> tup
     return replace(frame, picture=picture), [box]
 
 
+def _transcripts(assigned: dict[int, Path], spoken: list[Path], config: SyncConfig) -> dict[Path, str]:
+    """The words of each speech whose words are given."""
+    given = config.transcript
+    if given is None:
+        return {}
+    if isinstance(given, str):
+        if len(spoken) > 1:
+            raise ConfigError("one transcript is given for several speeches; say whose it is, as in 1=a.txt")
+        return {spoken[0]: given}
+    for person in given:
+        if person not in assigned:
+            raise ConfigError(f"a transcript is given for person {person}, who has no speech; assign one too")
+    return {assigned[person]: text for person, text in given.items()}
+
+
 def _mouth(
-    speech: Speech, models: Models, config: SyncConfig, report: Report
+    path: Path, speech: Gated, text: str | None, models: Models, config: SyncConfig, report: Report
 ) -> Float32[np.ndarray, "all curves"] | None:
-    """How the mouth moves that says ``config.transcript``, if there is one."""
-    if config.transcript is None:
-        return None
+    """How the mouth moves that says ``speech``; None if the model's encoder does not tell."""
     ear = models.keyframes.encoder
-    if not isinstance(ear, CompactAudioEncoder):
-        raise ConfigError(
-            f"a transcript is given, but the {models.name} model can only listen; add --model compact"
-        )
-    words = read_words(config.transcript, config.language)
+    if not knows_our_phones(ear):
+        if text is not None:
+            raise ConfigError(
+                f"a transcript is given, but the {models.name} model can only listen; add --model compact"
+            )
+        return None
+    words = None if text is None else read_words(text, config.language)
     with report.clock("audio"):
-        mouth = follow(Gated(speech, voice_activity(speech)), words, ear, models.device)
-    left = float(np.isnan(mouth).any(axis=1).mean())
-    if left > 0.02:
+        moved = move(speech, ear, models.device, words)
+    if moved.hard_to_hear and words is None:
+        report.note(f"{path.name}: {HARD_TO_HEAR}")
+    if moved.unsaid > 0.02:
         report.note(
-            f"{100 * left:.0f} % of the speech is not what the transcript says; there lips follow the sound"
+            f"{path.name}: {100 * moved.unsaid:.0f} % is not what the words say; there lips follow the sound"
         )
-    return mouth
+    return moved.curves
 
 
 def _settings(

@@ -27,7 +27,7 @@ def silence() -> np.ndarray:
 
 def test_no_opening_is_expected_where_there_is_no_sound(spoken: np.ndarray) -> None:
     torch.manual_seed(0)
-    encoder = CompactAudioEncoder(CompactAudioConfig(width=8, blocks=1, phones=3, curves=2))
+    encoder = CompactAudioEncoder(CompactAudioConfig(width=8, blocks=1, phones=3, curves=3))
     speech = Speech([spoken[:RATE_HZ]])
     times = [Fraction(k, 25) for k in range(-5, 40)]
     opening = expected_opening(speech, times, encoder)

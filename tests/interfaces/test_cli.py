@@ -101,6 +101,22 @@ def test_an_unclear_assignment_is_refused(
     assert "write PERSON=SPEECH, each person once" in printed
 
 
+def test_transcripts_go_with_assigned_speeches(
+    run: Callable[..., tuple[int, str]], make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path
+) -> None:
+    text = tmp_path / "words.txt"
+    text.write_text("hello")
+    begin = ("sync", make_clip(3), "-o", tmp_path / "out.mkv")
+    for words, fact in (
+        ([make_speech(), "--transcript", text, "--transcript", text], "several transcripts are given"),
+        (["--assign", f"1={make_speech()}", "--transcript", text], "write PERSON=FILE, each person once"),
+        (["--assign", f"1={make_speech()}", "--transcript", f"2={text}"], "person 2, who has no speech"),
+    ):
+        code, printed = run(*begin, *words)
+        assert code == 2
+        assert fact in printed
+
+
 def test_a_person_is_given_a_speech_by_number(
     run: Callable[..., tuple[int, str]], make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path
 ) -> None:

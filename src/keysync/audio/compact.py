@@ -43,8 +43,10 @@ class CompactAudioConfig:
     def __post_init__(self) -> None:
         if self.width < 8 or self.width % 8:
             raise ConfigError(f"width is {self.width}; it must be a multiple of 8")
-        if min(self.blocks, self.phones, self.curves) < 1:
-            raise ConfigError("blocks, phones and curves must each be 1 or more")
+        if min(self.blocks, self.phones) < 1:
+            raise ConfigError("blocks and phones must each be 1 or more")
+        if self.curves <= _TUCK:
+            raise ConfigError(f"curves is {self.curves}; it must be {_TUCK + 1} or more")
 
 
 class Block(nn.Module):
@@ -140,24 +142,16 @@ class CompactAudioEncoder(nn.Module):
         count = self.config.curves
         return tokens[..., count:] * self.token_std[count:] + self.token_mean[count:]
 
-    def with_curves(
-        self, tokens: Float[Tensor, "*n dim"], curves: Float[Tensor, "*n curves"]
-    ) -> Float[Tensor, "*n dim"]:
-        """``tokens`` that hold the mean of their curves and of ``curves``, where those are not NaN."""
-        heard = self.told_curves(tokens)
-        told = torch.where(curves.isnan(), heard, (heard + curves) / 2)
-        return self._holding(told, tokens)
-
     def half_tucked(self, tokens: Float[Tensor, "*n dim"]) -> Float[Tensor, "*n dim"]:
         """``tokens`` that ask for half as much of the lower lip under the teeth."""
         curves = self.told_curves(tokens)
         curves[..., _TUCK] *= 0.5
-        return self._holding(curves, tokens)
+        return self.with_curves(tokens, curves)
 
-    def _holding(
-        self, curves: Float[Tensor, "*n curves"], tokens: Float[Tensor, "*n dim"]
+    def with_curves(
+        self, tokens: Float[Tensor, "*n dim"], curves: Float[Tensor, "*n curves"]
     ) -> Float[Tensor, "*n dim"]:
-        """``tokens`` with other curves."""
+        """``tokens`` that hold other curves."""
         return torch.cat([self.standard_curves(curves), tokens[..., self.config.curves :]], dim=-1)
 
     def heads(

@@ -106,6 +106,11 @@ class Gated:
     def __len__(self) -> int:
         return len(self.sound)
 
+    @property
+    def duration_s(self) -> Fraction:
+        """Seconds."""
+        return Fraction(len(self), RATE_HZ)
+
     def samples(self, start: int, stop: int) -> Float32[np.ndarray, " n"]:
         """Samples ``start`` to ``stop``; zeros outside speech."""
         spans = self.activity.spans
@@ -140,3 +145,8 @@ class Gated:
             squares += float(block @ block)
         mean = total / max(len(self), 1)
         return mean, max(squares / max(len(self), 1) - mean**2, 0.0)
+
+
+def gate(sound: Sound) -> Gated:
+    """The speech in a sound."""
+    return Gated(sound, voice_activity(sound))

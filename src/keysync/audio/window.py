@@ -79,7 +79,13 @@ class AudioTokens:
             offset: shift in tokens. -1 is how the published interpolation model heard WavLM.
             past_end: what frames hear after the last token.
         """
-        indices = token_indices(times, tokens_per_frame, offset)
+        return self._pick(token_indices(times, tokens_per_frame, offset), past_end)
+
+    def span(self, first: int, stop: int) -> Float[Tensor, "tokens dim"]:
+        """Tokens ``first`` to ``stop``, or to the last."""
+        return self._pick(torch.arange(first, min(stop, self._total))[:, None], "zero")[:, 0]
+
+    def _pick(self, indices: Int64[Tensor, "frames n"], past_end: PastEnd) -> Float[Tensor, "frames n dim"]:
         inside, silent = _resolve(indices, self._total, past_end)
         heard = torch.zeros(*indices.shape, self._encoder.dim)
         chunk_of = (inside // self._chunk).clamp(max=self._chunks - 1)

@@ -67,10 +67,13 @@ def sync(
         typer.Option(help="Person=speech, several times: --assign 1=a.wav --assign 2=b.wav."),
     ] = None,
     transcript: Annotated[
-        Path | None,
-        typer.Option(help="What AUDIO says, as text, .srt or .vtt: lips then follow the words too."),
+        list[str] | None,
+        typer.Option(
+            help="What AUDIO says, as text, .srt or .vtt: lips then follow the words too. With --assign "
+            "Person=file, several times."
+        ),
     ] = None,
-    language: Annotated[Language, typer.Option(help="Of the transcript.")] = "en-us",
+    language: Annotated[Language, typer.Option(help="Of the transcripts.")] = "en-us",
     length: Annotated[Length, typer.Option(help="What decides how long the result is.")] = "longest",
     extend: Annotated[
         Extend, typer.Option(help="Where pictures come from if the speech is longer.")
@@ -111,11 +114,32 @@ def sync(
         raise ConfigError("give either one speech after the video, or --assign PERSON=SPEECH")
     config = SyncConfig(
         seed=seed, steps=steps, length=length, extend=extend, speaker=speaker,
-        transcript=None if transcript is None else _text(transcript), language=language,
+        transcript=_texts(transcript, bool(assign)), language=language,
         occlusion=occlusion, occluders=tuple(occluder or ()), keep_background_db=keep_background,
         resume=resume, video_codec=video_codec, crf=crf,
     )  # fmt: skip
-    _sync(video, audio or _assigned(assign or []), output, model, device, config, json, save_masks)
+    _sync(
+        video,
+        audio or _assigned("--assign", "SPEECH", assign or []),
+        output,
+        model,
+        device,
+        config,
+        json,
+        save_masks,
+    )
+
+
+def _texts(transcripts: list[str] | None, assigned: bool) -> str | dict[int, str] | None:
+    """What the files of --transcript hold, by person if speeches are assigned."""
+    if not transcripts:
+        return None
+    if assigned:
+        files = _assigned("--transcript", "FILE", transcripts)
+        return {person: _text(path) for person, path in files.items()}
+    if len(transcripts) > 1:
+        raise ConfigError("several transcripts are given for one speech; put their words into one file")
+    return _text(Path(transcripts[0]))
 
 
 def _text(path: Path) -> str:
@@ -130,15 +154,16 @@ def _text(path: Path) -> str:
         raise InputError(f"{path}: is not text in UTF-8; save it as that") from error
 
 
-def _assigned(pairs: list[str]) -> dict[int, Path]:
+def _assigned(option: str, what: str, pairs: list[str]) -> dict[int, Path]:
     """``1=a.wav`` to {1: a.wav}."""
-    speeches: dict[int, Path] = {}
+    files: dict[int, Path] = {}
     for pair in pairs:
         who, equals, path = pair.partition("=")
-        if not equals or not path or not who.isdecimal() or int(who) in speeches:
-            raise ConfigError(f"--assign {pair}: write PERSON=SPEECH, each person once, as in 1=a.wav")
-        speeches[int(who)] = Path(path)
-    return speeches
+        if not equals or not path or not who.isdecimal() or int(who) in files:
+            example = "1=a.wav" if what == "SPEECH" else "1=a.txt"
+            raise ConfigError(f"{option} {pair}: write PERSON={what}, each person once, as in {example}")
+        files[int(who)] = Path(path)
+    return files
 
 
 def _sync(

@@ -131,7 +131,7 @@ def mouth_curves(
 def articulate(
     utterance: Utterance,
     duration_s: float,
-    rng: np.random.Generator,
+    rng: np.random.Generator | None,
     *,
     fps: Fraction = Fraction(25),
     jaw_gain: float,
@@ -144,6 +144,7 @@ def articulate(
         utterance: sound and phones, from time 0.
         duration_s: length of the curves, seconds.
         rng: draws the small irregularities: targets by 10 %, times by 8 ms; never those of closures.
+            None: none.
         fps: frame k of the video shows time ``k / fps``; every closure and tuck is seen by a frame.
         jaw_gain, lip_gain: 0.7 (a mumbler) to 1.25 (over-articulates).
         seal: what ``mouthClose`` needs on top, when closed, on a head whose neutral lips do not touch.
@@ -189,12 +190,18 @@ def _loudness(utterance: Utterance, times_s: Curve) -> Curve:
     return np.asarray(np.clip(1 + (level_db - np.percentile(level_db, 90)) / 40, 0.55, 1.25))
 
 
-def _blend(phones: tuple[Phone, ...], times_s: Curve, rng: np.random.Generator) -> Float64[np.ndarray, "t 9"]:
+def _blend(
+    phones: tuple[Phone, ...], times_s: Curve, rng: np.random.Generator | None
+) -> Float64[np.ndarray, "t 9"]:
     """The average of all phones' targets at every time, each weighted by its dominance there."""
     parts = _split_diphthongs(phones)
     targets = np.array([[_TARGETS[part.name].get(shape, 0.0) for shape in _SHAPES] for part in parts])
-    targets = targets * rng.uniform(0.9, 1.1, targets.shape)
-    late_s = np.where([part.name in _CLOSED for part in parts], 0.0, rng.uniform(-0.008, 0.008, len(parts)))
+    late_s = np.zeros(len(parts))
+    if rng is not None:
+        targets = targets * rng.uniform(0.9, 1.1, targets.shape)
+        late_s = np.where(
+            [part.name in _CLOSED for part in parts], 0.0, rng.uniform(-0.008, 0.008, len(parts))
+        )
     middle_s = np.array([(part.start_s + part.end_s) / 2 for part in parts]) + late_s
     core_s = np.maximum(np.array([part.length_s for part in parts]) / 4, 0.005)  # half of the middle half
     offset_s = times_s[:, None] - middle_s

@@ -1,0 +1,140 @@
+"""A speech -> how the mouth moves that says it.
+
+The ear tells two things of every 20 ms: how the mouth moves, and which phone is said. Where it is sure of its
+phones, the mouth is also moved along them, by the rules that our drawn people speak by; the mean of both is
+nearer to the truth than either. Known words take the place of the phones that it names, so that an accent, an
+odd voice or noise costs less; where it hears something else than they say, it is believed, not they.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeGuard
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from scipy.ndimage import uniform_filter1d
+
+from keysync.audio.compact import SILENT_TAIL_S, TOKEN_HOP, CompactAudioEncoder
+from keysync.audio.encoder import AudioEncoder
+from keysync.audio.window import TOKENS_PER_SECOND, AudioTokens
+from keysync.errors import InputError
+from keysync.script import Words, find
+from keysync.speech import Sound
+from keysync.synthetic.articulate import CURVES, articulate
+from keysync.synthetic.utterance import PAUSE, PHONES, RATE_HZ, Utterance, fill
+
+HARD_TO_HEAR = (
+    "the speech is hard to hear (noise, or a language that the model does not know) and lips will miss some "
+    "of it; clean it, or give its words with --transcript"
+)
+_HEARD = 0.65  # ``Found.share`` of words that are accepted, at least (benchmarks/movement.py)
+# Probability of the likeliest phone, mean of 100 ms, up to which rules do not count, and from where on they
+# count as much as what is heard. In noise a phone named wrongly would do harm (benchmarks/movement.py).
+_UNSURE, _SURE = 0.6, 0.9
+_NEAR = 5  # times 20 ms
+# ``Movement.sure`` below which the opening heard agrees with the true one with r .6 or less. Clean speech of
+# voices never heard has .77 and .86, in noise as loud as it .48 and .68 (benchmarks/movement.py).
+_HARD = 0.5
+# Of 20 ms: pauses at which speech falls into parts, and the longest part.
+_QUIET, _LONGEST = 15, 30 * TOKENS_PER_SECOND
+_CHUNK = 60 * TOKENS_PER_SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """How a mouth moves, every 20 ms of a speech and on for a second of silence."""
+
+    curves: Float32[np.ndarray, "tokens 7"]  # ``CURVES`` in units of their scale
+    sure: float  # how likely the ear holds the phones that it names, mean; 1 if it names none
+    unsaid: float  # share of the time that belongs to no known word, where words are known; else 0
+
+    @property
+    def hard_to_hear(self) -> bool:
+        """Whether lips that only listen will miss much of it."""
+        return self.sure < _HARD
+
+
+def knows_our_phones(encoder: AudioEncoder) -> TypeGuard[CompactAudioEncoder]:
+    """Whether it tells ``CURVES`` and ``PHONES``."""
+    sizes = (len(CURVES), len(PHONES))
+    return (
+        isinstance(encoder, CompactAudioEncoder) and (encoder.config.curves, encoder.config.phones) == sizes
+    )
+
+
+def move(
+    sound: Sound, encoder: CompactAudioEncoder, device: torch.device, words: Words | None = None
+) -> Movement:
+    """Listen to a speech, and say it by rule.
+
+    Args:
+        sound: the speech alone, see ``voice.Gated``.
+        encoder: one that ``knows_our_phones``, on ``device``.
+        words: what is said, if it is known.
+    Raises:
+        InputError: too little of the speech is what ``words`` say.
+    """
+    found = None if words is None else find(sound, words, encoder, device)
+    if found is not None and found.share < _HEARD:
+        raise InputError(
+            f"the transcript is heard in {100 * found.share:.0f} % of the speech; check that they belong "
+            "together and what --language it is, or leave it out"
+        )
+    heard, named, sure = _listen(sound, encoder, device)
+    begins = np.diff(named, prepend=-1) != 0
+    ruled = _by_rule(sound, [PHONES[k] for k in named[begins]], np.cumsum(begins) - 1)
+    share = 0.5 * ((uniform_filter1d(sure, _NEAR, mode="nearest") - _UNSURE) / (_SURE - _UNSURE)).clip(0, 1)
+    speaks, unsaid = named != PHONES.index(PAUSE), 0.0
+    if found is not None:
+        ruled[found.trusted] = _by_rule(sound, found.line.phones, found.at)[found.trusted]
+        share[found.trusted] = 0.5
+        unsaid = 1 - float(found.trusted.mean())
+    return Movement(
+        heard + share[:, None] * (ruled - heard), float(sure[speaks].mean()) if speaks.any() else 1.0, unsaid
+    )
+
+
+def _listen(
+    sound: Sound, encoder: CompactAudioEncoder, device: torch.device
+) -> tuple[Float32[np.ndarray, "t 7"], Int64[np.ndarray, " t"], Float32[np.ndarray, " t"]]:
+    """What the ear tells: the curves, the likeliest phone, and how likely that is."""
+    tokens = AudioTokens(encoder, sound, tail_s=SILENT_TAIL_S, device=device)
+    parts = [tokens.span(first, first + _CHUNK) for first in range(0, len(tokens), _CHUNK)]
+    curves = torch.cat([encoder.told_curves(part) for part in parts])
+    sure, named = zip(*(encoder.told_phones(part).max(dim=-1) for part in parts), strict=True)
+    return curves.cpu().numpy(), torch.cat(named).cpu().numpy(), torch.cat(sure).cpu().numpy()
+
+
+def _by_rule(sound: Sound, phones: Sequence[str], at: Int64[np.ndarray, " t"]) -> Float32[np.ndarray, "t 7"]:
+    """``CURVES`` of a mouth that says ``phones``; ``at`` is the place in them every 20 ms."""
+    curves = np.empty((len(at), len(CURVES)), np.float32)
+    for first, stop in _parts(phones, at):
+        begins = first + np.flatnonzero(np.diff(at[first:stop], prepend=-1))
+        timed = [(phones[at[k]], float((k - first) / TOKENS_PER_SECOND)) for k in begins]
+        samples = sound.samples(first * TOKEN_HOP, stop * TOKEN_HOP)
+        said = Utterance(samples, RATE_HZ, fill(timed, len(samples) / RATE_HZ))
+        mouth = articulate(said, said.duration_s, None, jaw_gain=1.0, lip_gain=1.0)
+        curves[first:stop] = mouth.curves_at((np.arange(stop - first) + 0.5) / TOKENS_PER_SECOND)
+    return curves
+
+
+def _parts(phones: Sequence[str], at: Int64[np.ndarray, " t"]) -> Iterator[tuple[int, int]]:
+    """Cut in the middle of a long pause; where there is none, between any two phones."""
+    edges = [0, *(np.flatnonzero(np.diff(at)) + 1).tolist(), len(at)]
+    quiet = [
+        (begin + end) // 2
+        for begin, end in pairwise(edges)
+        if phones[at[begin]] == PAUSE and end - begin >= _QUIET
+    ]
+    first = 0
+    while len(at) - first > _LONGEST:
+        latest = first + _LONGEST
+        cut = max((k for k in quiet if first < k <= latest), default=0)
+        cut = cut or max((k for k in edges if first < k <= latest), default=latest)
+        yield first, cut
+        first = cut
+    yield first, len(at)

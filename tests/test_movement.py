@@ -1,0 +1,144 @@
+"""A mouth moves as a speech says, the nearer to the truth the more is known of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from functools import cache
+from itertools import pairwise, product
+
+import numpy as np
+import pytest
+import torch
+
+from keysync import movement, script
+from keysync.audio.compact import TOKEN_HOP, CompactAudioConfig, CompactAudioEncoder
+from keysync.errors import InputError
+from keysync.models import compact_ear
+from keysync.movement import knows_our_phones, move
+from keysync.script import Words
+from keysync.speech import Speech
+from keysync.synthetic.articulate import CURVES, articulate
+from keysync.synthetic.speech import speak
+from keysync.synthetic.utterance import PAUSE, Utterance
+
+needs_flite = pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
+CPU = torch.device("cpu")
+FIRST, SECOND = "Bob gave my father five maps, we move home.", "A small boat came over the blue water."
+
+
+@cache
+def said(text: str, seed: int = 0) -> Utterance:
+    """By a voice that the ear has never heard."""
+    return speak(text, "awb", np.random.default_rng(seed))
+
+
+def words(text: str) -> Words:
+    """What the synthesiser says, cut into words of three phones."""
+    phones = [phone.name for phone in said(text).phones if phone.name != PAUSE]
+    return [tuple(phones[k : k + 3]) for k in range(0, len(phones), 3)]
+
+
+def true_curves(utterance: Utterance, tokens: int) -> np.ndarray:
+    mouth = articulate(utterance, utterance.duration_s, np.random.default_rng(1), jaw_gain=1.0, lip_gain=1.0)
+    return mouth.curves_at((np.arange(tokens) + 0.5) * 0.02)
+
+
+def likeness(curves: np.ndarray, true: np.ndarray) -> list[float]:
+    """Pearson's r of each of ``CURVES``."""
+    return [np.corrcoef(curve, other)[0, 1] for curve, other in zip(curves.T, true.T, strict=True)]
+
+
+@needs_flite
+def test_lips_that_also_move_by_rule_are_nearer_to_the_truth_and_words_bring_them_nearer() -> None:
+    ear = compact_ear()
+    heard, moved, told = [], [], []
+    for text, seed in product((FIRST, SECOND), range(2)):
+        utterance = said(text, seed)
+        sound, tokens = Speech([utterance.samples]), ear(torch.from_numpy(utterance.samples))
+        true = true_curves(utterance, len(tokens))
+        heard.append(likeness(ear.told_curves(tokens).numpy(), true))
+        for scores, known in ((moved, None), (told, words(text))):
+            scores.append(likeness(move(sound, ear, CPU, known).curves[: len(tokens)], true))
+    means = np.mean([heard, moved, told], axis=1)
+    assert np.diff(means[:2].mean(axis=1)) > 0.005, means
+    assert (means[2] > means[0] + 0.01).all(), dict(zip(CURVES, means.T.tolist(), strict=True))
+
+
+@needs_flite
+def test_what_is_hardly_heard_is_not_moved_by_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    ear, rng = compact_ear(), np.random.default_rng(0)
+    heard, moved, believed = [], [], []
+    for text, seed in product((FIRST, SECOND), range(2)):
+        clean = said(text, seed)
+        hiss = rng.normal(size=len(clean.samples)).astype(np.float32)  # as loud as the speech
+        samples = clean.samples + np.float32(clean.samples.std()) * hiss
+        tokens = ear(torch.from_numpy(samples))
+        true = true_curves(clean, len(tokens))
+        heard.append(likeness(ear.told_curves(tokens).numpy(), true))
+        for scores, unsure in ((moved, 0.5), (believed, -1e9)):
+            with monkeypatch.context() as patched:
+                patched.setattr(movement, "_UNSURE", unsure)
+                scores.append(likeness(move(Speech([samples]), ear, CPU).curves[: len(tokens)], true))
+    jaw = [np.mean(scores, axis=0)[CURVES.index("jaw")] for scores in (heard, moved, believed)]
+    assert jaw[1] > jaw[2] + 0.01, jaw
+    assert jaw[1] > jaw[0] - 0.015, jaw
+
+
+@needs_flite
+def test_speech_that_drowns_is_hard_to_hear() -> None:
+    clean = said(FIRST).samples
+    hiss = np.float32(2 * clean.std()) * np.random.default_rng(0).normal(size=len(clean)).astype(np.float32)
+    hard = [move(Speech([sound]), compact_ear(), CPU).hard_to_hear for sound in (clean, clean + hiss)]
+    assert hard == [False, True]
+    assert not move(Speech([np.zeros(32_000, np.float32)]), compact_ear(), CPU).hard_to_hear
+
+
+@needs_flite
+def test_what_the_text_does_not_hold_is_left_to_the_ear() -> None:
+    ear, order = compact_ear(), (FIRST, SECOND, FIRST, FIRST)
+    sound = Speech([said(text).samples for text in order])
+    told, heard = move(sound, ear, CPU, words(FIRST) * 3), move(sound, ear, CPU)
+    edges = np.cumsum([0, *(len(said(text).samples) // TOKEN_HOP for text in order)])
+    same = (told.curves == heard.curves).all(axis=1)
+    left = [same[begin:end].mean() for begin, end in pairwise(edges)]
+    assert left[1] > 0.5  # the rest are its pauses, which need no text
+    assert max(left[0], left[2], left[3]) < 0.3
+    assert told.unsaid == pytest.approx(same.mean(), abs=0.1)
+    assert heard.unsaid == 0
+
+
+@needs_flite
+@pytest.mark.parametrize("known", [words, lambda _: None], ids=["words known", "words unknown"])
+def test_long_speech_is_listened_to_piece_by_piece(
+    known: Callable[[str], Words | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = Speech([said(text).samples for text in (FIRST, SECOND, FIRST, SECOND)])
+    line = (words(FIRST) + words(SECOND)) * 2 if known(FIRST) else None
+    whole = move(sound, compact_ear(), CPU, line).curves
+    monkeypatch.setattr(script, "_WINDOW", 200)
+    monkeypatch.setattr(script, "_STEP", 100)
+    monkeypatch.setattr(movement, "_CHUNK", 70)
+    pieces = move(sound, compact_ear(), CPU, line).curves
+    assert pieces.shape == whole.shape
+    assert (np.abs(pieces - whole).max(axis=1) < 0.05).mean() > 0.9
+    monkeypatch.setattr(movement, "_LONGEST", 150)
+    parts = move(sound, compact_ear(), CPU, line).curves
+    jaw = CURVES.index("jaw")
+    assert np.corrcoef(parts[:, jaw], pieces[:, jaw])[0, 1] > 0.97
+
+
+@needs_flite
+@pytest.mark.parametrize(
+    ("sound", "told"),
+    [(lambda: said(FIRST).samples, SECOND), (lambda: np.zeros(32_000, np.float32), FIRST)],
+    ids=["other words", "silence"],
+)
+def test_words_that_are_not_said_are_refused(sound: Callable[[], np.ndarray], told: str) -> None:
+    with pytest.raises(InputError, match=r"heard in \d+ % of the speech; check that they belong together"):
+        move(Speech([sound()]), compact_ear(), CPU, words(told))
+
+
+def test_an_encoder_of_other_phones_is_known_as_such() -> None:
+    assert knows_our_phones(compact_ear())
+    assert not knows_our_phones(CompactAudioEncoder(CompactAudioConfig(width=8, blocks=1, phones=5)))
