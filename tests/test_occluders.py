@@ -214,8 +214,9 @@ def test_a_click_on_a_frame_of_the_film_marks_its_object(
     )  # fmt: skip
     (span,) = report.occluders()
     assert (span["first"], span["last"]) == (7, 7)
-    assert [note[:26] for note in report.notes] == ["occluder 48,56@7 was left "]
-    assert list(dict.fromkeys(steps)) == ["look", "uncover", "refine", "sync"]
+    told = [note[:26] for note in report.notes if note.startswith("occluder")]
+    assert told == ["occluder 48,56@7 was left "]
+    assert list(dict.fromkeys(steps)) == ["listen", "look", "uncover", "refine", "sync"]
 
 
 def test_the_report_tells_of_what_hides_a_face_and_not_of_what_stands_beside_it() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TypeGuard
 
 import numpy as np
@@ -103,10 +102,14 @@ def _listen(
 ) -> tuple[Float32[np.ndarray, "t 7"], Int64[np.ndarray, " t"], Float32[np.ndarray, " t"]]:
     """What the ear tells: the curves, the likeliest phone, and how likely that is."""
     tokens = AudioTokens(encoder, sound, tail_s=SILENT_TAIL_S, device=device)
-    parts = [tokens.span(first, first + _CHUNK) for first in range(0, len(tokens), _CHUNK)]
-    curves = torch.cat([encoder.told_curves(part) for part in parts])
-    sure, named = zip(*(encoder.told_phones(part).max(dim=-1) for part in parts), strict=True)
-    return curves.cpu().numpy(), torch.cat(named).cpu().numpy(), torch.cat(sure).cpu().numpy()
+    curves = np.empty((len(tokens), len(CURVES)), np.float32)
+    named, sure = np.empty(len(tokens), np.int64), np.empty(len(tokens), np.float32)
+    for first in range(0, len(tokens), _CHUNK):
+        here = slice(first, first + _CHUNK)
+        told = tokens.span(first, first + _CHUNK)
+        curves[here] = encoder.told_curves(told).cpu()
+        sure[here], named[here] = (of.cpu() for of in encoder.told_phones(told).max(dim=-1))
+    return curves, named, sure
 
 
 def _by_rule(sound: Sound, phones: Sequence[str], at: Int64[np.ndarray, " t"]) -> Float32[np.ndarray, "t 7"]:
@@ -124,17 +127,23 @@ def _by_rule(sound: Sound, phones: Sequence[str], at: Int64[np.ndarray, " t"]) -
 
 def _parts(phones: Sequence[str], at: Int64[np.ndarray, " t"]) -> Iterator[tuple[int, int]]:
     """Cut in the middle of a long pause; where there is none, between any two phones."""
-    edges = [0, *(np.flatnonzero(np.diff(at)) + 1).tolist(), len(at)]
-    quiet = [
-        (begin + end) // 2
-        for begin, end in pairwise(edges)
-        if phones[at[begin]] == PAUSE and end - begin >= _QUIET
-    ]
+    edges = np.concatenate([[0], np.flatnonzero(np.diff(at)) + 1, [len(at)]])
+    pause = np.array([phones[k] == PAUSE for k in at[edges[:-1]]]) & (np.diff(edges) >= _QUIET)
+    quiet = ((edges[:-1] + edges[1:]) // 2)[pause]
     first = 0
     while len(at) - first > _LONGEST:
         latest = first + _LONGEST
-        cut = max((k for k in quiet if first < k <= latest), default=0)
-        cut = cut or max((k for k in edges if first < k <= latest), default=latest)
+        cut = _last(quiet, latest)
+        if cut <= first:
+            cut = _last(edges, latest)
+        if cut <= first:
+            cut = latest
         yield first, cut
         first = cut
     yield first, len(at)
+
+
+def _last(moments: Int64[np.ndarray, " n"], latest: int) -> int:
+    """The last of some moments, in order, up to ``latest``; 0 if there is none."""
+    before = int(np.searchsorted(moments, latest, side="right"))
+    return int(moments[before - 1]) if before else 0

@@ -29,7 +29,7 @@ from keysync.composite.blend import bounds, keep_texture, match_colour, match_li
 from keysync.composite.paste import paste, trim
 from keysync.config import SyncConfig
 from keysync.diffusion.autoencoder import Surroundings, to_image
-from keysync.errors import ConfigError, MediaError
+from keysync.errors import ConfigError, InputError, MediaError
 from keysync.face.crop import crop, uncrop
 from keysync.face.survey import survey
 from keysync.job import Job, work_folder
@@ -67,8 +67,8 @@ def sync_file(
 
     Args:
         speech: one, for whom ``config.speaker`` names; or several, by the number of the person who says it.
-        on_progress: told the step (``look``, ``uncover``, ``refine`` or ``sync``), the frames done and the
-            frames in all.
+        on_progress: told the step (``listen``, ``look``, ``uncover``, ``refine`` or ``sync``), how many
+            frames, or speeches, are done and how many there are.
         masks: folder for films of what was found before each face.
     Raises:
         InputError: a file cannot be read or written, or no frame shows a face.
@@ -93,18 +93,19 @@ def sync_file(
     looking = load_occlusion(config.occlusion, models.device)
     settings = _settings(video, spoken, assigned, models, looking.digest if looking else "", config)
     job = Job(output, settings, resume=config.resume)
-    sounds = {path: gate(read_speech(path)) for path in spoken}
     report = Report(
         model=models.name, video=str(video), speech=", ".join(map(str, spoken)), output=str(output)
     )
-    # Before the long look, which a wrong text shall not cost.
-    mouths = {
-        path: _mouth(path, sound, texts.get(path), models, config, report) for path, sound in sounds.items()
-    }
 
     def tell(step: str, total: int | None) -> Callable[[int], None]:
         return lambda done: on_progress(step, done, total) if on_progress else None
 
+    sounds: dict[Path, Gated] = {}
+    mouths: dict[Path, Float32[np.ndarray, "all curves"] | None] = {}
+    for number, path in enumerate(spoken):  # first: a wrong text shall not cost a look
+        tell("listen", len(spoken))(number)
+        sounds[path] = gate(read_speech(path))
+        mouths[path] = _mouth(path, sounds[path], texts.get(path), models, config, report)
     heard_s = max(sound.duration_s for sound in sounds.values())
     with report.clock("face"):
         seen = survey(
@@ -246,9 +247,12 @@ def _mouth(
                 f"a transcript is given, but the {models.name} model can only listen; add --model compact"
             )
         return None
-    words = None if text is None else read_words(text, config.language)
-    with report.clock("audio"):
-        moved = move(speech, ear, models.device, words)
+    try:
+        words = None if text is None else read_words(text, config.language)
+        with report.clock("audio"):
+            moved = move(speech, ear, models.device, words)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     if moved.hard_to_hear and words is None:
         report.note(f"{path.name}: {HARD_TO_HEAR}")
     if moved.unsaid > 0.02:

@@ -5,8 +5,6 @@ from typing import get_args
 
 import pytest
 
-pytest.importorskip("scipy")
-
 from keysync.config import Language
 from keysync.synthetic import pronounce
 from keysync.synthetic.pronounce import ENGLISH, OTHERS, words
