@@ -102,10 +102,12 @@ def sync_file(
 
     sounds: dict[Path, Gated] = {}
     mouths: dict[Path, Float32[np.ndarray, "all curves"] | None] = {}
-    for number, path in enumerate(spoken):  # first: a wrong text shall not cost a look
-        tell("listen", len(spoken))(number)
+    listened = tell("listen", len(spoken))
+    listened(0)
+    for number, path in enumerate(spoken, start=1):  # first: a wrong text shall not cost a look
         sounds[path] = gate(read_speech(path))
         mouths[path] = _mouth(path, sounds[path], texts.get(path), models, config, report)
+        listened(number)
     heard_s = max(sound.duration_s for sound in sounds.values())
     with report.clock("face"):
         seen = survey(
