@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from keysync.audio.compact import CompactAudioEncoder
+from keysync.audio.compact import SILENT_TAIL_S, TOKEN_HOP, CompactAudioEncoder
 from keysync.audio.opening import opening_of
+from keysync.audio.window import AudioTokens
 from keysync.errors import InputError
 from keysync.evaluate.lips import correlation
 from keysync.models import compact_ear
@@ -77,8 +78,8 @@ def main() -> None:
             samples = np.asarray(spoil(utterance.samples, rng), np.float32)
             sound, words = Speech([samples]), read_words(text, "en-us")
             mouth = articulate(utterance, utterance.duration_s, rng, jaw_gain=1.0, lip_gain=1.0)
-            with torch.no_grad():
-                heard = ear.told_curves(ear(torch.from_numpy(samples))).numpy()
+            tokens = AudioTokens(ear, sound, tail_s=SILENT_TAIL_S)
+            heard = ear.told_curves(tokens.span(0, -(-len(samples) // TOKEN_HOP))).numpy()
             true = opening(mouth.curves_at((np.arange(len(heard)) + 0.5) * 0.02))
             texts = {
                 "by rule too": None,
