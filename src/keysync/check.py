@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from keysync.audio.voice import Gated, gate
+from keysync.audio.voice import gate
 from keysync.cast import cast, rearranged, speakers
 from keysync.config import SyncConfig
 from keysync.errors import MediaError
@@ -131,15 +131,20 @@ def _check(
     config_length = config.length if speech else "video"
     line = arrange(seen.times, sound.duration_s, config_length, config.extend, seen.shots[-1])
     whom = speakers(seen, speech or video, {}, info, config, report)
+    gated, unheard = gate(sound), list[str]()
     refining, least_mb = 0.0, 0
     if config.occlusion != "off":
-        # They bring PyTorch, which takes longer to import than all the rest of a check.
+        # They bring PyTorch, which takes longer to import than all the rest of a check. So does the ear.
         import torch
 
-        from keysync.models import load_occlusion
+        from keysync.models import compact_ear, load_occlusion
+        from keysync.movement import HARD_TO_HEAR, move
         from keysync.occluders import find_occluders, refine_occluders
 
-        looking = load_occlusion(config.occlusion, torch.device("cpu"))
+        cpu = torch.device("cpu")
+        if speech and model.name == "compact" and move(gated, compact_ear(), cpu).hard_to_hear:
+            unheard = [HARD_TO_HEAR]
+        looking = load_occlusion(config.occlusion, cpu)
         if looking is not None:
             again = islice(read_frames(video), 0, None, EVERY)
             seen = find_occluders(again, seen, whom, looking.finder, model.image_size)
@@ -150,7 +155,6 @@ def _check(
                 clicks=config.clicks(), on_note=report.note,
             )  # fmt: skip
             refining, least_mb = time.perf_counter() - begin, SAM2_MEMORY_MB
-    gated = gate(sound)
     parts = cast(rearranged(seen, line), line, {speech or video: gated}, whom, config, report)
     for number, moment in enumerate(line.times):
         roles = [part.role for part in parts]
@@ -164,7 +168,7 @@ def _check(
         seen,
         line,
         info,
-        _problems(info, line, sound, speech, report) + (_unheard(gated) if model.name == "compact" else []),
+        _problems(info, line, sound, speech, report) + unheard,
         seconds,
         max(round(MEMORY_MB + MEMORY_BYTES_PER_PIXEL * info.width * info.height / 1e6), least_mb),
         model.image_size,
@@ -192,17 +196,6 @@ def _problems(
     if sound.variance**0.5 < 0.003 and speech:
         problems.append("the speech is very quiet or silent")
     return problems
-
-
-def _unheard(speech: Gated) -> list[str]:
-    """Whether the compact model will understand the speech."""
-    # Here, because they take a second or two to load.
-    import torch
-
-    from keysync.models import compact_ear
-    from keysync.movement import HARD_TO_HEAR, move
-
-    return [HARD_TO_HEAR] if move(speech, compact_ear(), torch.device("cpu")).hard_to_hear else []
 
 
 def _sheet(check: Check) -> UInt8[np.ndarray, "h w 3"]:

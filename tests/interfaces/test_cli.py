@@ -5,11 +5,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from keysync.interfaces import cli
 from keysync.media.read import read_frames
 from keysync.models import Models, load_occlusion
+from keysync.movement import HARD_TO_HEAR, Movement
 from keysync.train.compact import Plan
 from keysync.train.occlusion import OcclusionPlan
 
@@ -75,6 +77,18 @@ def test_check_tells_what_sync_would_do(
     assert found["estimate"]["seconds"] > 0
     assert any("the lips rest for the last 0.7" in line for line in found["problems"])
     assert sheet.read_bytes().startswith(b"\x89PNG")
+
+
+def test_check_with_a_sheet_tells_what_is_hard_to_hear(
+    run: Callable[..., tuple[int, str]], make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    for sure, told in ((0.2, True), (0.8, False)):
+        moved = Movement(np.zeros((50, 7), np.float32), sure=sure, unsaid=0.0)
+        monkeypatch.setattr("keysync.movement.move", lambda *_, moved=moved: moved)
+        code, printed = run("check", make_clip(6), make_speech(0.5), "--sheet", tmp_path / "sheet.png")
+        assert code == 0
+        assert (HARD_TO_HEAR in printed) == told
 
 
 def test_a_plan_that_does_not_fit_into_memory_is_one_line(
