@@ -5,8 +5,8 @@
 Sentences of 4 s by the two voices that the ear never heard, cut off where 4 s end, as in the drawn suite. By
 voice, Pearson's r of the opening that the curves describe with the true one: as heard; moved by rule too, as
 networks are told; and told the words: all, with one missing from the text, with two, and with one too many.
-The same in noise and over music, clean words only. Then the share of the speech in which a text is heard: its
-own, and the next sentence's.
+The same in noise and over music. Then how sure the ear is of the phones that it names, and the share of the
+speech in which a text is heard: its own, and the next sentence's.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from keysync.audio.window import AudioTokens
 from keysync.errors import InputError
 from keysync.evaluate.lips import correlation
 from keysync.models import compact_ear
-from keysync.movement import move
+from keysync.movement import Movement, move
 from keysync.script import Words, find, read_words
 from keysync.speech import Speech
 from keysync.synthetic.articulate import CURVE_SCALES, articulate
@@ -69,7 +69,7 @@ def main() -> None:
     args = parser.parse_args()
     ear = compact_ear()
     columns = ("heard", "by rule too", "all words", "one missing", "two missing", "one too many")
-    print(f"{'':22}" + "".join(f"{name:>14}" for name in (*columns, "own text", "other text")))
+    print(f"{'':22}" + "".join(f"{name:>14}" for name in (*columns, "sure", "own text", "other text")))
     for voice, (condition, spoil) in product(TEST_VOICES, CONDITIONS.items()):
         rng = np.random.default_rng(args.seed)
         said = [say(voice, rng) for _ in range(args.sentences)]
@@ -90,23 +90,27 @@ def main() -> None:
             }
             scores["heard"].append(correlation(opening(heard), true))
             for name, told in texts.items():
-                scores[name].append(correlation(opening(moved(sound, ear, told)[: len(heard)]), true))
+                moved = listen(sound, ear, told)
+                scores[name].append(correlation(opening(moved.curves[: len(heard)]), true))
+                if told is None:
+                    scores["sure"].append(moved.sure)
             scores["own text"].append(find(sound, words, ear, CPU).share)
             scores["other text"].append(find(sound, read_words(other, "en-us"), ear, CPU).share)
         means = "".join(f"{np.mean(scores[name]):14.3f}" for name in columns)
-        shares = "".join(f"{np.mean(scores[name]):14.2f}" for name in ("own text", "other text"))
+        shares = "".join(f"{np.mean(scores[name]):14.2f}" for name in ("sure", "own text", "other text"))
         print(f"{voice + ', ' + condition:22}{means}{shares}")
         lowest = "".join(f"{np.min(scores[name]):14.3f}" for name in columns)
-        shares = f"{np.min(scores['own text']):14.2f}{np.max(scores['other text']):14.2f}"
+        shares = "".join(f"{np.min(scores[name]):14.2f}" for name in ("sure", "own text"))
+        shares += f"{np.max(scores['other text']):14.2f}"
         print(f"{'lowest (other: most)':22}{lowest}{shares}")
 
 
-def moved(sound: Speech, ear: CompactAudioEncoder, words: Words | None) -> Float32[np.ndarray, "t 7"]:
+def listen(sound: Speech, ear: CompactAudioEncoder, words: Words | None) -> Movement:
     """As networks are told; a text that is refused is left out."""
     try:
-        return move(sound, ear, CPU, words).curves
+        return move(sound, ear, CPU, words)
     except InputError:
-        return move(sound, ear, CPU).curves
+        return move(sound, ear, CPU)
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ _HEARD = 0.65  # ``Found.share`` of words that are accepted, at least (benchmark
 # count as much as what is heard. In noise a phone named wrongly would do harm (benchmarks/movement.py).
 _UNSURE, _SURE = 0.6, 0.9
 _NEAR = 5  # times 20 ms
-# ``Movement.sure`` below which the opening heard agrees with the true one with r .6 or less. Clean speech of
-# voices never heard has .77 and .86, in noise as loud as it .48 and .68 (benchmarks/movement.py).
+# ``Movement.sure`` of what is hard to hear is less. Two voices never heard have .77 and .86, and the opening
+# follows the truth with r .93 and .97; in noise as loud, .49 and .64, .80 and .85 (benchmarks/movement.py).
 _HARD = 0.5
 # Of 20 ms: pauses at which speech falls into parts, and the longest part.
 _QUIET, _LONGEST = 15, 30 * TOKENS_PER_SECOND

@@ -118,16 +118,8 @@ def sync(
         occlusion=occlusion, occluders=tuple(occluder or ()), keep_background_db=keep_background,
         resume=resume, video_codec=video_codec, crf=crf,
     )  # fmt: skip
-    _sync(
-        video,
-        audio or _assigned("--assign", "SPEECH", assign or []),
-        output,
-        model,
-        device,
-        config,
-        json,
-        save_masks,
-    )
+    speech = audio or _assigned("--assign", "SPEECH", assign or [])
+    _sync(video, speech, output, model, device, config, json, save_masks)
 
 
 def _texts(transcripts: list[str] | None, assigned: bool) -> str | dict[int, str] | None:
