@@ -76,7 +76,7 @@ def test_what_is_hardly_heard_is_not_moved_by_rule(monkeypatch: pytest.MonkeyPat
         tokens = ear(torch.from_numpy(samples))
         true = true_curves(clean, len(tokens))
         heard.append(likeness(ear.told_curves(tokens).numpy(), true))
-        for scores, unsure in ((moved, 0.5), (believed, -1e9)):
+        for scores, unsure in ((moved, movement._UNSURE), (believed, -1e9)):
             with monkeypatch.context() as patched:
                 patched.setattr(movement, "_UNSURE", unsure)
                 scores.append(likeness(move(Speech([samples]), ear, CPU).curves[: len(tokens)], true))
@@ -109,12 +109,10 @@ def test_what_the_text_does_not_hold_is_left_to_the_ear() -> None:
 
 
 @needs_flite
-@pytest.mark.parametrize("known", [words, lambda _: None], ids=["words known", "words unknown"])
-def test_long_speech_is_listened_to_piece_by_piece(
-    known: Callable[[str], Words | None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("known", [True, False], ids=["words known", "words unknown"])
+def test_long_speech_is_listened_to_piece_by_piece(known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     sound = Speech([said(text).samples for text in (FIRST, SECOND, FIRST, SECOND)])
-    line = (words(FIRST) + words(SECOND)) * 2 if known(FIRST) else None
+    line = (words(FIRST) + words(SECOND)) * 2 if known else None
     whole = move(sound, compact_ear(), CPU, line).curves
     monkeypatch.setattr(script, "_WINDOW", 200)
     monkeypatch.setattr(script, "_STEP", 100)

@@ -1,4 +1,4 @@
-"""Words are read out of any text, and found in the sound that says them."""
+"""Words are read out of any text; test_movement.py has them found in the sound that says them."""
 
 from __future__ import annotations
 

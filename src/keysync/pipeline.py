@@ -102,9 +102,11 @@ def sync_file(
 
     sounds: dict[Path, Gated] = {}
     mouths: dict[Path, Float32[np.ndarray, "all curves"] | None] = {}
-    listened = tell("listen", len(spoken))
+    listened = tell("listen", len(set(spoken)))
     listened(0)
-    for number, path in enumerate(spoken, start=1):  # first: a wrong text shall not cost a look
+    for number, path in enumerate(
+        dict.fromkeys(spoken), start=1
+    ):  # first: a wrong text shall not cost a look
         sounds[path] = gate(read_speech(path))
         mouths[path] = _mouth(path, sounds[path], texts.get(path), models, config, report)
         listened(number)

@@ -118,7 +118,7 @@ def sync(
         occlusion=occlusion, occluders=tuple(occluder or ()), keep_background_db=keep_background,
         resume=resume, video_codec=video_codec, crf=crf,
     )  # fmt: skip
-    speech = audio or _assigned("--assign", "SPEECH", assign or [])
+    speech = audio or _assigned("--assign", "SPEECH", "1=a.wav", assign or [])
     _sync(video, speech, output, model, device, config, json, save_masks)
 
 
@@ -127,7 +127,7 @@ def _texts(transcripts: list[str] | None, assigned: bool) -> str | dict[int, str
     if not transcripts:
         return None
     if assigned:
-        files = _assigned("--transcript", "FILE", transcripts)
+        files = _assigned("--transcript", "FILE", "1=a.txt", transcripts)
         return {person: _text(path) for person, path in files.items()}
     if len(transcripts) > 1:
         raise ConfigError("several transcripts are given for one speech; put their words into one file")
@@ -146,13 +146,12 @@ def _text(path: Path) -> str:
         raise InputError(f"{path}: is not text in UTF-8; save it as that") from error
 
 
-def _assigned(option: str, what: str, pairs: list[str]) -> dict[int, Path]:
+def _assigned(option: str, what: str, example: str, pairs: list[str]) -> dict[int, Path]:
     """``1=a.wav`` to {1: a.wav}."""
     files: dict[int, Path] = {}
     for pair in pairs:
         who, equals, path = pair.partition("=")
         if not equals or not path or not who.isdecimal() or int(who) in files:
-            example = "1=a.wav" if what == "SPEECH" else "1=a.txt"
             raise ConfigError(f"{option} {pair}: write PERSON={what}, each person once, as in {example}")
         files[int(who)] = Path(path)
     return files

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
-from scipy.signal import resample_poly
 
 from keysync.errors import InputError
 
@@ -77,6 +76,9 @@ def resample_sound(
     """The same for sound alone; with it, by how much all times in it have grown."""
     # The ratio is rounded to a small fraction first, and the times follow it: so they stay exact.
     ratio = Fraction(RATE_HZ / (rate_hz * playback)).limit_denominator(400)
+    # Here, because it takes half a second to load, and who only listens needs the phones alone.
+    from scipy.signal import resample_poly
+
     resampled = resample_poly(samples, ratio.numerator, ratio.denominator).astype(np.float32)
     return resampled, float(ratio) * rate_hz / RATE_HZ
 
