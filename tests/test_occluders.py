@@ -214,10 +214,8 @@ def test_a_click_on_a_frame_of_the_film_marks_its_object(
     )  # fmt: skip
     (span,) = report.occluders()
     assert (span["first"], span["last"]) == (7, 7)
-    told = [
-        "speech.wav: the speech is ",
-        "occluder 48,56@7 was left ",
-    ]  # of a tone the ear is sure of nothing
+    # Of a tone the ear is sure of nothing.
+    told = ["speech.wav: the speech is ", "occluder 48,56@7 was left "]
     assert [note[:26] for note in report.notes] == told
     assert list(dict.fromkeys(steps)) == ["listen", "look", "uncover", "refine", "sync"]
 

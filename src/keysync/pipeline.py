@@ -104,9 +104,8 @@ def sync_file(
     mouths: dict[Path, Float32[np.ndarray, "all curves"] | None] = {}
     listened = tell("listen", len(set(spoken)))
     listened(0)
-    for number, path in enumerate(
-        dict.fromkeys(spoken), start=1
-    ):  # first: a wrong text shall not cost a look
+    # Before the long look, which a wrong text shall not cost.
+    for number, path in enumerate(dict.fromkeys(spoken), start=1):
         sounds[path] = gate(read_speech(path))
         mouths[path] = _mouth(path, sounds[path], texts.get(path), models, config, report)
         listened(number)
