@@ -25,7 +25,7 @@ from keysync import memory
 from keysync.audio.voice import Gated, gate
 from keysync.cast import Part, cast, rearranged, speakers
 from keysync.clip import Frame
-from keysync.composite.blend import bounds, keep_texture, match_colour, match_lips, paste_mask
+from keysync.composite.blend import bounds, keep_texture, match_colour, match_lips, paste_mask, split_texture
 from keysync.composite.paste import paste, trim
 from keysync.config import SyncConfig
 from keysync.diffusion.autoencoder import Surroundings, to_image
@@ -191,7 +191,8 @@ def _show(frame: Frame, painted: Painted, models: Models, report: Report) -> tup
     points = run.points(place)
     box_mask = lower_face_box(points, models.image_size)
     with report.clock("paste"):
-        original = crop(frame.rgb(), run.to_crop[place], models.image_size)
+        whole = frame.rgb()
+        original = crop(whole, run.to_crop[place], models.image_size)
         alpha = paste_mask(points, box_mask)
         kept = on_top(run.cover(place), original)
         if kept is not None:
@@ -214,10 +215,14 @@ def _show(frame: Frame, painted: Painted, models: Models, report: Report) -> tup
     with report.clock("paste"):
         face = match_colour(face, original, alpha, points)
         face = match_lips(face, painted.portrait.lips, points)
-        face = keep_texture(face, original, alpha, points)
-        patch = cv2.merge([face[shown], alpha[shown] * run.strength[place]])
+        face, coarse, own = split_texture(face, original, alpha, points, models.autoencoder.softness)
         shape, corner = (frame.picture.height, frame.picture.width), (shown[1].start, shown[0].start)
-        patch, box = trim(*uncrop(patch, run.to_crop[place], shape, corner))
+        layers = cv2.merge([face[shown], alpha[shown] * run.strength[place]])
+        patch, box = uncrop(layers, run.to_crop[place], shape, corner)
+        layers, _ = uncrop(cv2.merge([coarse[shown], own[shown]]), run.to_crop[place], shape, corner)
+        below = whole[box[1] : box[3], box[0] : box[2]]
+        patch[..., :3] = keep_texture(patch[..., :3], below, layers[..., :3], layers[..., 3])
+        patch, box = trim(patch, box)
         if not patch.size:  # the mouth lies outside the frame
             return frame, []
         picture = paste(frame.picture, patch[..., :3], patch[..., 3], box)

@@ -2,7 +2,14 @@ import cv2
 import numpy as np
 import pytest
 
-from keysync.composite.blend import keep_texture, lip_colour, match_colour, match_lips, paste_mask
+from keysync.composite.blend import (
+    keep_texture,
+    lip_colour,
+    match_colour,
+    match_lips,
+    paste_mask,
+    split_texture,
+)
 
 
 def _face(side: int = 256) -> np.ndarray:
@@ -73,24 +80,43 @@ def test_a_stain_on_the_chin_is_taken_out_and_old_lips_do_not_come_back() -> Non
     assert np.abs(match_colour(painted, original, alpha, _face())[lips] - painted[lips]).max() < 2
 
 
-def test_fine_texture_comes_back_on_the_chin_and_nothing_of_the_old_lips() -> None:
-    rng = np.random.default_rng(2)
-    original = rng.integers(100, 140, (256, 256, 3)).astype(np.uint8)  # grain
-    original[164:176, 100:156] = (180, 60, 60)  # the old lips
+def _textured(painted: np.ndarray, picture: np.ndarray, softness: float = 0.0) -> np.ndarray:
+    """``painted``, a crop of 256 pixels, with the texture of a picture as large or larger."""
+    size = picture.shape[:2]
+    original = cv2.resize(picture, (256, 256), interpolation=cv2.INTER_AREA)
     alpha = paste_mask(_face(), np.ones((256, 256), np.uint8))
+    layers = [cv2.resize(layer, size) for layer in split_texture(painted, original, alpha, _face(), softness)]
+    return keep_texture(layers[0], picture, *layers[1:])
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_fine_texture_comes_back_on_the_chin_and_nothing_of_the_old_lips(scale: int) -> None:
+    rng = np.random.default_rng(2)
+    picture = rng.integers(100, 140, (256 * scale, 256 * scale, 3)).astype(np.uint8)  # grain of one pixel
+    picture[164 * scale : 176 * scale, 100 * scale : 156 * scale] = (180, 60, 60)  # the old lips
+    textured = _textured(np.full((256, 256, 3), 120, np.float32), picture)
+    chin = np.s_[200 * scale : 225 * scale, 110 * scale : 146 * scale]
+    assert np.corrcoef(textured[chin].ravel(), picture[chin].astype(float).ravel())[0, 1] > 0.9
+    assert np.all(textured[164 * scale : 176 * scale, 104 * scale : 152 * scale] == 120)
+
+
+def test_soft_lips_are_sharpened_and_skin_is_not() -> None:
     painted = np.full((256, 256, 3), 120, np.float32)
-    textured = keep_texture(painted, original, alpha, _face())
-    chin, lips = np.s_[200:225, 110:146], np.s_[164:176, 104:152]
-    assert np.corrcoef(textured[chin].ravel(), original[chin].astype(float).ravel())[0, 1] > 0.9
-    assert np.array_equal(textured[lips], painted[lips])
+    painted[166:175, 110:146] = (160, 60, 60)
+    painted[210:220, 120:136] = 130  # a highlight on the chin
+    painted = cv2.GaussianBlur(painted, (0, 0), 1)
+    flat = np.full((256, 256, 3), 120, np.uint8)
+    soft, sharp = _textured(painted, flat), _textured(painted, flat, 1.0)
+    lips, chin = np.s_[150:190, 100:156], np.s_[205:225, 110:146]
+    steepest = [np.abs(np.diff(picture[lips], axis=0)).max() for picture in (soft, sharp)]
+    assert steepest[1] > 1.1 * steepest[0]
+    assert np.array_equal(sharp[chin], soft[chin])
 
 
 def test_a_new_lip_over_old_skin_keeps_its_edge() -> None:
-    original = np.full((256, 256, 3), 120, np.uint8)
-    alpha = paste_mask(_face(), np.ones((256, 256), np.uint8))
     painted = np.full((256, 256, 3), 120, np.float32)
     painted[200:215, 100:156] = (200, 60, 60)
-    textured = keep_texture(painted, original, alpha, _face())
+    textured = _textured(painted, np.full((256, 256, 3), 120, np.uint8))
     middle = np.s_[205:210, 110:146]
     assert np.abs(textured[middle] - painted[middle]).max() < 1
 

@@ -18,6 +18,7 @@ _INNER_EDGE = 0.012  # teeth and shadow may reach that far over the inner lips' 
 _SKIN = 2.0  # and skin up to that many times as far is what lips are compared with
 _RED = (5.0, 13.0)  # levels; lips less redder than skin than the first have no colour that tells them apart
 _GRAIN = 0.006  # texture is what is finer than about this
+_SOFT = 0.003  # and what a soft painter lacks of lips is what is finer than this
 
 _JAW = list(range(3, 14))  # iBUG: the jaw line from cheek to cheek, without the parts beside the ears
 _LIPS = list(range(48, 60))
@@ -117,33 +118,60 @@ def match_colour(
     return matched
 
 
-def keep_texture(
+def split_texture(
     painted: Float32[np.ndarray, "h w 3"],
     original: UInt8[np.ndarray, "h w 3"],
     alpha: Float32[np.ndarray, "h w"],
     landmarks: Float32[np.ndarray, "68 2"],
-) -> Float32[np.ndarray, "h w 3"]:
-    """Give painted skin and beard the fine texture of ``original``, away from the lips.
+    softness: float,
+) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]]:
+    """Where the fine texture of ``original`` belongs, and both pictures without it.
 
     Pores, stubble and the camera's grain are no part of what is said, and no network paints them as
-    they were. Only where both pictures agree on a large scale: else one shows a lip or the edge of the jaw.
+    they were. So they stay, away from the lips, where both pictures agree on a large scale: else one shows
+    a lip or the edge of the jaw. Lips and teeth that are painted softly are sharpened instead.
 
     Args:
         painted: with matched colours, see ``match_colour``.
-        alpha: above 0 somewhere; elsewhere nothing is changed.
+        alpha: above 0 somewhere; only there texture is kept.
         landmarks: iBUG points of ``original``, crop pixels.
+        softness: how much painted fine detail lacks, as a share of what there is.
+    Returns:
+        painted: without its own texture where the original's belongs.
+        coarse: ``original`` without any.
+        own: share of the texture that is to be the original's, 0 to 1; see ``keep_texture``.
     """
     side = painted.shape[0]
     box = bounds(alpha > 0)
-    away = _from_lips(landmarks, side, box) - 0.5
-    ours, own = painted[box], original[box].astype(np.float32)
-    ours_coarse, own_coarse = (cv2.GaussianBlur(picture, (0, 0), _GRAIN * side) for picture in (ours, own))
-    apart = reduce(np.maximum, cv2.split(np.abs(own_coarse - ours_coarse))) / np.float32(_OTHER)
-    share = np.clip(away, 0, 1) * np.clip(1.5 - 1.5 * apart, 0, 1)
-    fine = np.clip(own - own_coarse, -_STRONGEST, _STRONGEST) - (ours - ours_coarse)
-    textured = painted.copy()
-    textured[box] += fine * share[..., None]
-    return textured
+    ours, coarse = painted[box], original.astype(np.float32)
+    ours_coarse = cv2.GaussianBlur(ours, (0, 0), _GRAIN * side)
+    sharper = (ours - cv2.GaussianBlur(ours, (0, 0), _SOFT * side)) * softness
+    coarse[box] = cv2.GaussianBlur(coarse[box], (0, 0), _GRAIN * side)
+    apart = reduce(np.maximum, cv2.split(np.abs(coarse[box] - ours_coarse))) / np.float32(_OTHER)
+    away = np.clip(_from_lips(landmarks, side, box) - 0.5, 0, 1)
+    own = np.zeros(alpha.shape, np.float32)
+    own[box] = away * np.clip(1.5 - 1.5 * apart, 0, 1) * (alpha[box] > 0)
+    smooth = painted.copy()
+    smooth[box] += sharper * (1 - away)[..., None] - (ours - ours_coarse) * own[box][..., None]
+    return smooth, coarse, own
+
+
+def keep_texture(
+    patch: Float32[np.ndarray, "y x 3"],
+    picture: UInt8[np.ndarray, "y x 3"],
+    coarse: Float32[np.ndarray, "y x 3"],
+    own: Float32[np.ndarray, "y x"],
+) -> Float32[np.ndarray, "y x 3"]:
+    """``patch`` with the fine texture of ``picture``, at the frame's resolution.
+
+    What is finer than a crop's pixels no crop can hold, only the frame itself.
+
+    Args:
+        picture: the part of the frame that ``patch`` shall cover.
+        coarse, own: see ``split_texture``, brought to the frame's resolution.
+    """
+    fine = np.clip(picture - coarse, -_STRONGEST, _STRONGEST)
+    return np.asarray(patch + fine * own[..., None])
 
 
 def lip_colour(

@@ -44,6 +44,11 @@ class Autoencoder(Protocol):
         """Pixels on a side of a latent cell."""
         ...
 
+    @property
+    def softness(self) -> float:
+        """How much the fine detail that it decodes lacks, as a share of what there is."""
+        ...
+
     def encode(
         self, images: Float[Tensor, "n 3 H W"], generator: torch.Generator | None = None
     ) -> Float[Tensor, "n c h w"]:
@@ -65,6 +70,7 @@ class TemporalAutoencoder(nn.Module):
     """
 
     channels = 4
+    softness = 0.0
 
     def __init__(
         self, widths: tuple[int, ...] | list[int] = (128, 256, 512, 512), blocks: int = 2, rows: int = 4

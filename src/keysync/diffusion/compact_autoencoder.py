@@ -50,6 +50,7 @@ class CompactAutoencoder(nn.Module):
 
     latent_mean: Tensor
     latent_deviation: Tensor
+    softness = 0.7  # of lips and teeth, on footage and on drawn people (docs/training.md)
 
     def __init__(self, config: CompactAutoencoderConfig) -> None:
         super().__init__()
