@@ -199,9 +199,10 @@ def test_everyone_may_have_a_transcript(
     [
         ("hello", "one transcript is given for several speeches; say whose it is"),
         ({3: "hello"}, "a transcript is given for person 3, who has no speech"),
+        ({1: "hello", 2: "goodbye"}, "has two transcripts; give one, or assign a file to each person"),
     ],
 )
-def test_a_transcript_without_its_speech_is_refused(
+def test_a_transcript_that_fits_no_speech_is_refused(
     transcript: str | dict[int, str], fact: str, tiny: Models, make_clip: MakeClip, make_speech: MakeClip,
     tmp_path: Path,
 ) -> None:  # fmt: skip

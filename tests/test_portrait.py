@@ -55,6 +55,16 @@ def test_it_hides_nothing_that_another_frame_shows() -> None:
     assert _first(_run([1, 3, 2], covers=[hand, None, speck]), open_mouth=False) == 1
 
 
+def test_it_is_not_blurred_by_a_fast_head_if_another_frame_is_not() -> None:
+    run = _run([1, 3, 2, 2])
+    run.landmarks[2:, :, 0] += 5  # half the eyes' distance between the second frame and the third
+    assert _first(run) == 3
+    run.landmarks[2:, :, 0] -= 4
+    assert _first(run) == 1  # slow enough
+    run.landmarks[:, :, 0] += 5 * np.arange(4, dtype=np.float32)[:, None]
+    assert _first(run) == 1  # all are fast
+
+
 def test_a_turned_head_has_a_portrait_of_its_own_with_the_same_mouth_and_gets_the_old_one_back() -> None:
     gaps, turns = [3] + [1] * 29, [0.0] * 10 + [5.0] * 10 + [0.0] * 10
     gaps[12], gaps[15], gaps[18] = 2, 3, 0

@@ -238,10 +238,14 @@ def _transcripts(assigned: dict[int, Path], spoken: list[Path], config: SyncConf
         if len(spoken) > 1:
             raise ConfigError("one transcript is given for several speeches; say whose it is, as in 1=a.txt")
         return {spoken[0]: given}
-    for person in given:
+    texts: dict[Path, str] = {}
+    for person, text in given.items():
         if person not in assigned:
             raise ConfigError(f"a transcript is given for person {person}, who has no speech; assign one too")
-    return {assigned[person]: text for person, text in given.items()}
+        path = assigned[person]
+        if texts.setdefault(path, text) != text:
+            raise ConfigError(f"{path}: has two transcripts; give one, or assign a file to each person")
+    return texts
 
 
 def _mouth(

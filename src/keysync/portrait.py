@@ -8,10 +8,12 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from keysync.cast import Run
+from keysync.face.crop import RIGID
 from keysync.face.mouth import eye_distance, inner_gap
 
 _LOOKED_THROUGH = 250  # frames to either side of a stretch in which its portrait is looked for
 _AS_CLEAR = 0.05  # how much more of a face may be hidden
+_BLURRED = 0.15  # eye distances a frame; a head that moves faster is seen blurred
 # The first portrait: frames that are early; how wide a mouth must be, as a share of the widest, for the early
 # ones to do; how much of a grin's mouth is dark at most, and of a hanging jaw's at least.
 _EARLY, _WIDE, _GRIN, _HANGING = 40, 0.7, 0.3, 0.4
@@ -89,11 +91,21 @@ def _next(run: Run, start: int, stop: int, first: int, last: int) -> int:
 
 
 def _in_plain_view(run: Run, places: Places) -> Bool[np.ndarray, " places"]:
-    """Whether as little is before the face as ever, and the paint as strong."""
+    """Whether as little is before the face as ever, the paint as strong, and the head as still."""
     covers = [run.cover(place) for place in places.tolist()]
     hidden = np.array([cover.face if cover else 0.0 for cover in covers])
     poor = np.round(hidden / _AS_CLEAR) + np.round((1 - run.strength[places]) / _AS_CLEAR)
+    poor += _speed(run)[places] > _BLURRED
     return np.asarray(poor == poor.min())
+
+
+def _speed(run: Run) -> Float64[np.ndarray, " n"]:
+    """Of the head, eye distances a frame."""
+    if len(run) < 2:
+        return np.zeros(len(run))
+    middle = run.landmarks[:, RIGID].mean(axis=1, dtype=np.float64)
+    moved = np.linalg.norm(np.gradient(middle, axis=0), axis=1)
+    return np.asarray(moved / np.maximum(eye_distance(run.landmarks), 1e-6))
 
 
 def _mouths(run: Run, places: Places) -> Float64[np.ndarray, "places 3"]:
