@@ -217,11 +217,11 @@ def _show(frame: Frame, painted: Painted, models: Models, report: Report) -> tup
         face = match_lips(face, painted.portrait.lips, points)
         face, coarse, own = split_texture(face, original, alpha, points, models.autoencoder.softness)
         shape, corner = (frame.picture.height, frame.picture.width), (shown[1].start, shown[0].start)
-        layers = cv2.merge([face[shown], alpha[shown] * run.strength[place]])
-        patch, box = uncrop(layers, run.to_crop[place], shape, corner)
-        layers, _ = uncrop(cv2.merge([coarse[shown], own[shown]]), run.to_crop[place], shape, corner)
+        patch = cv2.merge([face[shown], alpha[shown] * run.strength[place]])
+        patch, box = uncrop(patch, run.to_crop[place], shape, corner)
+        base, _ = uncrop(cv2.merge([coarse[shown], own[shown]]), run.to_crop[place], shape, corner)
         below = whole[box[1] : box[3], box[0] : box[2]]
-        patch[..., :3] = keep_texture(patch[..., :3], below, layers[..., :3], layers[..., 3])
+        patch[..., :3] = keep_texture(patch[..., :3], below, base[..., :3], base[..., 3])
         patch, box = trim(patch, box)
         if not patch.size:  # the mouth lies outside the frame
             return frame, []
