@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from keysync.composite.blend import (
+    bounds,
     keep_texture,
     lip_colour,
     match_colour,
@@ -86,18 +87,37 @@ def _textured(painted: np.ndarray, picture: np.ndarray, softness: float = 0.0) -
     original = cv2.resize(picture, (256, 256), interpolation=cv2.INTER_AREA)
     alpha = paste_mask(_face(), np.ones((256, 256), np.uint8))
     layers = [cv2.resize(layer, size) for layer in split_texture(painted, original, alpha, _face(), softness)]
-    return keep_texture(layers[0], picture, *layers[1:])
+    shown = bounds(cv2.resize(alpha, size) > 0)
+    textured = layers[0].copy()
+    textured[shown] = keep_texture(*(layer[shown] for layer in (layers[0], picture, *layers[1:])))
+    return textured
 
 
 @pytest.mark.parametrize("scale", [1, 2])
 def test_fine_texture_comes_back_on_the_chin_and_nothing_of_the_old_lips(scale: int) -> None:
     rng = np.random.default_rng(2)
-    picture = rng.integers(100, 140, (256 * scale, 256 * scale, 3)).astype(np.uint8)  # grain of one pixel
+    picture = rng.integers(117, 124, (256 * scale, 256 * scale, 3)).astype(np.uint8)  # pores of one pixel
     picture[164 * scale : 176 * scale, 100 * scale : 156 * scale] = (180, 60, 60)  # the old lips
     textured = _textured(np.full((256, 256, 3), 120, np.float32), picture)
     chin = np.s_[200 * scale : 225 * scale, 110 * scale : 146 * scale]
     assert np.corrcoef(textured[chin].ravel(), picture[chin].astype(float).ravel())[0, 1] > 0.9
     assert np.all(textured[164 * scale : 176 * scale, 104 * scale : 152 * scale] == 120)
+
+
+def test_lips_have_grain_where_the_picture_has() -> None:
+    rng = np.random.default_rng(3)
+    picture = (120 + rng.normal(0, 8, (512, 512, 3))).astype(np.uint8)
+    picture[320:360, 200:312] = (180, 60, 60)  # the old lips
+    picture[420:440, 230:280] = 60  # a thing on the chin
+    painted = np.full((256, 256, 3), 120, np.float32)
+    lips = np.s_[330:350, 210:302]
+    grain = _textured(painted, picture)[lips] - 120
+    skin = picture[120:300, 210:302].astype(np.float32)
+    assert 0.8 * skin.std() < grain.std() < 1.1 * skin.std()
+    assert abs(grain.mean()) < 1
+    assert np.abs(grain).max() < 45  # no edge of lips or thing
+    faint = (120 + rng.normal(0, 2, (512, 512, 3))).astype(np.uint8)
+    assert np.all(_textured(painted, faint)[lips] == 120)
 
 
 def test_soft_lips_are_sharpened_and_skin_is_not() -> None:

@@ -29,6 +29,18 @@ _WINGS = 1.4  # the nose is that much wider than its base's points are apart
 _SHRINK = 4
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of R, G and B (ITU-R BT.601)
 _STRONGEST = 40.0  # levels; what differs more from its surroundings than that is an edge, not texture
+# Grain: the quietest share of a grid of cells; how many levels its deviation is there from where it counts,
+# and in full; and where it is taken from, as shares of the patch's width and height.
+_CELLS, _QUIET, _GRAINY = 24, 0.15, (3.0, 5.0)
+_PLACES = (
+    (0.05, 0.33),
+    (-0.3, -0.21),
+    (0.33, -0.1),
+    (-0.36, 0.12),
+    (0.21, 0.25),
+    (-0.07, -0.37),
+    (0.15, -0.28),
+)
 _OTHER = 30.0  # levels; where original and paint differ by that much, one of them shows something else
 _STRANGE = 40.0  # levels; a larger difference in the soft edge is another thing (hair, an ear), not a cast
 
@@ -170,8 +182,35 @@ def keep_texture(
         picture: the part of the frame that ``patch`` shall cover.
         coarse, own: see ``split_texture``, brought to the frame's resolution.
     """
-    fine = np.clip(picture - coarse, -_STRONGEST, _STRONGEST)
-    return np.asarray(patch + fine * own[..., None])
+    fine = picture - coarse
+    kept = np.clip(fine, -_STRONGEST, _STRONGEST) * own[..., None]
+    return np.asarray(patch + kept + _grain(fine) * np.sqrt(1 - own * own)[..., None])
+
+
+def _grain(fine: Float32[np.ndarray, "y x 3"]) -> Float32[np.ndarray, "y x 3"]:
+    """The camera's grain, everywhere; nothing of a picture that has hardly any.
+
+    It is the sum of what is seen in several quiet places around: as strong and as coarse as theirs, and from
+    frame to frame it changes or stays as that does.
+    """
+    strength = cv2.resize(fine * fine, (_CELLS, _CELLS), interpolation=cv2.INTER_AREA).mean(axis=2)
+    ordinary = np.float32(np.sqrt(np.quantile(strength, _QUIET)))
+    share = np.clip((ordinary - _GRAINY[0]) / (_GRAINY[1] - _GRAINY[0]), 0, 1)
+    grain = np.zeros_like(fine)
+    if not share:
+        return grain
+    size = fine.shape[1::-1]
+    quiet = (strength < 1.5 * ordinary**2).astype(np.float32)
+    quiet[[0, -1]] = quiet[:, [0, -1]] = 0  # there the coarse picture may end
+    quiet = cv2.resize(quiet, size, interpolation=cv2.INTER_NEAREST)
+    held = cv2.merge([*cv2.split(np.clip(fine, -4 * ordinary, 4 * ordinary) * quiet[..., None]), quiet])
+    count = np.zeros_like(quiet)
+    for number, (across, down) in enumerate(_PLACES):
+        move = np.array([[1, 0, round(across * size[0])], [0, 1, round(down * size[1])]], np.float32)
+        moved = cv2.warpAffine(held, move, size, flags=cv2.INTER_NEAREST)
+        grain += (-1) ** number * moved[..., :3]
+        count += moved[..., 3]
+    return np.asarray(grain * (share / np.sqrt(np.maximum(count, 1)))[..., None])
 
 
 def lip_colour(
