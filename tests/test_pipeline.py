@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from keysync.clip import Face
 from keysync.config import SyncConfig
 from keysync.errors import ConfigError, MediaError, NoFaceFound
 from keysync.face.track import FaceTracker
@@ -97,6 +98,21 @@ def test_frames_without_a_face_pass_unchanged(
     for index, (before, after) in enumerate(zip(_planes(clip), _planes(out), strict=True)):
         assert np.array_equal(before, after) == (index in hidden)
     assert [box is None for box in report.boxes] == [index in hidden for index in range(12)]
+
+
+def test_a_mouth_below_the_picture_is_not_painted(
+    tiny: Models, still_face: type[FaceTracker], make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path
+) -> None:
+    class Low(still_face):  # type: ignore[misc,valid-type]
+        def faces(self, *seen: object, **how: object) -> list[Face | None]:
+            down = np.array([0, 200], np.float32)
+            found = super().faces(*seen, **how)
+            return [face and Face(face.mesh + down, face.landmarks + down, face.score) for face in found]
+
+    clip, out = make_clip(12), tmp_path / "out.mkv"
+    report = sync_file(clip, make_speech(), out, models=replace(tiny, tracker=Low()), config=LOSSLESS)
+    assert all(np.array_equal(*planes) for planes in zip(_planes(clip), _planes(out), strict=True))
+    assert report.boxes == [None] * 12
 
 
 def test_no_face_anywhere_leaves_no_file(

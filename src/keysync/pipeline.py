@@ -220,12 +220,12 @@ def _show(frame: Frame, painted: Painted, models: Models, report: Report) -> tup
         patch = cv2.merge([face[shown], alpha[shown] * run.strength[place]])
         patch, box = uncrop(patch, run.to_crop[place], shape, corner)
         base, _ = uncrop(cv2.merge([coarse[shown], own[shown]]), run.to_crop[place], shape, corner)
-        below = whole[box[1] : box[3], box[0] : box[2]]
-        patch[..., :3] = keep_texture(patch[..., :3], below, base[..., :3], base[..., 3])
-        patch, box = trim(patch, box)
+        patch, box = trim(np.dstack([patch, base]), box)
         if not patch.size:  # the mouth lies outside the frame
             return frame, []
-        picture = paste(frame.picture, patch[..., :3], patch[..., 3], box)
+        below = whole[box[1] : box[3], box[0] : box[2]]
+        colours = keep_texture(patch[..., :3], below, patch[..., 4:7], patch[..., 7])
+        picture = paste(frame.picture, colours, patch[..., 3], box)
     return replace(frame, picture=picture), [box]
 
 

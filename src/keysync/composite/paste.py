@@ -78,8 +78,8 @@ def paste(
     return result
 
 
-def trim(patch: Float32[np.ndarray, "h w 4"], box: Box) -> tuple[Float32[np.ndarray, "y x 4"], Box]:
-    """Cut a patch (RGB and alpha) and its box to where alpha is above 0; empty if it is nowhere."""
+def trim(patch: Float32[np.ndarray, "h w c"], box: Box) -> tuple[Float32[np.ndarray, "y x c"], Box]:
+    """Cut a patch (RGB, alpha, and more) and its box to where alpha is above 0; empty if it is nowhere."""
     shown = patch[..., 3] > 0
     if not shown.any():
         return patch[:0, :0], (box[0], box[1], box[0], box[1])
