@@ -95,17 +95,16 @@ def _in_plain_view(run: Run, places: Places) -> Bool[np.ndarray, " places"]:
     covers = [run.cover(place) for place in places.tolist()]
     hidden = np.array([cover.face if cover else 0.0 for cover in covers])
     poor = np.round(hidden / _AS_CLEAR) + np.round((1 - run.strength[places]) / _AS_CLEAR)
-    poor += _speed(run)[places] > _BLURRED
+    poor += _speed(run, places) > _BLURRED
     return np.asarray(poor == poor.min())
 
 
-def _speed(run: Run) -> Float64[np.ndarray, " n"]:
+def _speed(run: Run, places: Places) -> Float64[np.ndarray, " places"]:
     """Of the head, eye distances a frame."""
-    if len(run) < 2:
-        return np.zeros(len(run))
-    middle = run.landmarks[:, RIGID].mean(axis=1, dtype=np.float64)
-    moved = np.linalg.norm(np.gradient(middle, axis=0), axis=1)
-    return np.asarray(moved / np.maximum(eye_distance(run.landmarks), 1e-6))
+    before, after = np.maximum(places - 1, 0), np.minimum(places + 1, len(run) - 1)
+    moved = (run.landmarks[after] - run.landmarks[before])[:, RIGID].mean(axis=1)
+    apart = np.maximum(after - before, 1) * np.maximum(eye_distance(run.landmarks[places]), 1e-6)
+    return np.asarray(np.linalg.norm(moved, axis=1) / apart, np.float64)
 
 
 def _mouths(run: Run, places: Places) -> Float64[np.ndarray, "places 3"]:

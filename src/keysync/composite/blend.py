@@ -32,15 +32,7 @@ _STRONGEST = 40.0  # levels; what differs more from its surroundings than that i
 # Grain: the quietest share of a grid of cells; how many levels its deviation is there from where it counts,
 # and in full; and where it is taken from, as shares of the patch's width and height.
 _CELLS, _QUIET, _GRAINY = 24, 0.15, (3.0, 5.0)
-_PLACES = (
-    (0.05, 0.33),
-    (-0.3, -0.21),
-    (0.33, -0.1),
-    (-0.36, 0.12),
-    (0.21, 0.25),
-    (-0.07, -0.37),
-    (0.15, -0.28),
-)
+_PLACES = ((0.05, 0.33), (-0.3, -0.21), (0.33, -0.1), (-0.36, 0.12), (0.21, 0.25), (-0.07, -0.37))
 _OTHER = 30.0  # levels; where original and paint differ by that much, one of them shows something else
 _STRANGE = 40.0  # levels; a larger difference in the soft edge is another thing (hair, an ear), not a cast
 
@@ -184,7 +176,8 @@ def keep_texture(
     """
     fine = picture - coarse
     kept = np.clip(fine, -_STRONGEST, _STRONGEST) * own[..., None]
-    return np.asarray(patch + kept + _grain(fine) * np.sqrt(1 - own * own)[..., None])
+    # Of independent grains the squares add up.
+    return np.asarray(patch + kept + _grain(fine) * np.sqrt(np.maximum(1 - own * own, 0))[..., None])
 
 
 def _grain(fine: Float32[np.ndarray, "y x 3"]) -> Float32[np.ndarray, "y x 3"]:
