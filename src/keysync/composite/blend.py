@@ -17,7 +17,7 @@ _AROUND_LIPS = 0.06  # skin that near to the lips moves with them
 _INNER_EDGE = 0.012  # teeth and shadow may reach that far over the inner lips' line
 _SKIN = 2.0  # and skin up to that many times as far is what lips are compared with
 _RED = (5.0, 13.0)  # levels; lips less redder than skin than the first have no colour that tells them apart
-_GRAIN = 0.006  # texture is what is finer than about this
+_FINE = 0.006  # texture is what is finer than about this
 _SOFT = 0.003  # and what a soft painter lacks of lips is what is finer than this
 
 _JAW = list(range(3, 14))  # iBUG: the jaw line from cheek to cheek, without the parts beside the ears
@@ -148,9 +148,9 @@ def split_texture(
     side = painted.shape[0]
     box = bounds(alpha > 0)
     ours, coarse = painted[box], original.astype(np.float32)
-    ours_coarse = cv2.GaussianBlur(ours, (0, 0), _GRAIN * side)
+    ours_coarse = cv2.GaussianBlur(ours, (0, 0), _FINE * side)
     sharper = (ours - cv2.GaussianBlur(ours, (0, 0), _SOFT * side)) * softness
-    coarse[box] = cv2.GaussianBlur(coarse[box], (0, 0), _GRAIN * side)
+    coarse[box] = cv2.GaussianBlur(coarse[box], (0, 0), _FINE * side)
     apart = reduce(np.maximum, cv2.split(np.abs(coarse[box] - ours_coarse))) / np.float32(_OTHER)
     away = np.clip(_from_lips(landmarks, side, box) - 0.5, 0, 1)
     own = np.zeros(alpha.shape, np.float32)
@@ -193,6 +193,7 @@ def _grain(fine: Float32[np.ndarray, "y x 3"]) -> Float32[np.ndarray, "y x 3"]:
     if not share:
         return grain
     size = fine.shape[1::-1]
+    # No mole, crease or old lip: cells hardly stronger than the quietest, and of those no stray pixel.
     quiet = (strength < 1.5 * ordinary**2).astype(np.float32)
     quiet[[0, -1]] = quiet[:, [0, -1]] = 0  # there the coarse picture may end
     quiet = cv2.resize(quiet, size, interpolation=cv2.INTER_NEAREST)
