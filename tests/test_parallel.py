@@ -39,6 +39,12 @@ def test_a_worker_has_one_thread_and_the_caller_gets_its_own_back(threads: int) 
     assert inside == [threads]
 
 
+@pytest.mark.parametrize("lend", [True, False])
+def test_the_caller_lends_threads_or_keeps_them_all(lend: bool, threads: int) -> None:
+    while_waiting = {torch.get_num_threads() for _ in in_order(lambda number: number, range(3), lend=lend)}
+    assert while_waiting == {threads - threads // 2 if lend else threads}
+
+
 def test_what_goes_wrong_in_a_worker_reaches_the_caller(threads: int) -> None:
     def work(number: int) -> float:
         return 1 / (number - 3)

@@ -16,16 +16,18 @@ _MOST = 4  # workers; a film is not read any faster
 _WAITING = 8  # items begun and not yet taken: enough to do while a network works on the next few
 
 
-def in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """``map(work, items)``, with half of PyTorch's threads on ``work`` and the others left to ``items``.
+def in_order(work: Callable[[T], R], items: Iterable[T], *, lend: bool = True) -> Iterator[R]:
+    """``map(work, items)``, done by workers while the caller does something else with what it was given.
 
     A network shares a small picture out among threads badly; whole pictures it shares out well. Each worker
-    runs PyTorch on one thread, and the caller has its threads back when the last result is taken, or when the
-    iterator is closed. With one thread there is nothing to share: then this is ``map``.
+    runs PyTorch on one thread. With one thread there is nothing to share: then this is ``map``.
 
     Args:
         work: of one item; several run at once.
         items: taken in the caller's thread, up to 8 ahead.
+        lend: the caller goes without the workers' half of PyTorch's threads, and has them back when the last
+            result is taken, or when the iterator is closed. Else it keeps them all, which pays where it has
+            far more to do than they.
     """
     threads = torch.get_num_threads()
     workers = min(threads // 2, _MOST)
@@ -33,7 +35,7 @@ def in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         yield from map(work, items)
         return
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
-    torch.set_num_threads(threads - workers)
+    torch.set_num_threads(threads - workers if lend else threads)
     begun: deque[Future[R]] = deque()
     try:
         for item in items:

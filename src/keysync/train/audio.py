@@ -151,7 +151,7 @@ def _learn(
     progress = Progress(say, f"steps ({now.name})", step, now.steps)
 
     started_s = time.monotonic() - spent_s
-    for batch in in_order(lambda step: now.batch(seed, step), range(step, now.steps)):
+    for batch in in_order(lambda step: now.batch(seed, step), range(step, now.steps), lend=False):
         _set_learning_rate(optimiser, step, step / now.steps, now.rate)
         torch.manual_seed(seed * 1_000_003 + step)  # the augmentation's draws
         loss = _step(network, optimiser, batch, device)

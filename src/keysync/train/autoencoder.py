@@ -182,7 +182,7 @@ def train_decoder(
         rng = np.random.default_rng([seed, step])
         return Batches(clips, autoencoder, rng).draw(batch, 1, windows=False), rng
 
-    for seen, rng in in_order(draw, range(step, steps)):
+    for seen, rng in in_order(draw, range(step, steps), lend=False):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         share = step / steps
         fall = 1.0 if share < 0.3 else 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (share - 0.3) / 0.7))

@@ -44,12 +44,11 @@ SAMPLING = {
 }
 
 
-# Seconds of one core (AMD EPYC with AVX-512, of 2026): a person, a frame of 384 pixels, a clip's crops, an
-# hour of speech and of natural speech, a step of each network, the judge of lips.
-_PERSON_S, _FRAME_S, _PREPARE_S, _SPEECH_S, _NATURAL_S, _AUDIO_STEP_S = 2.0, 0.08, 0.5, 190.0, 1200.0, 0.46
-_DECODER_STEP_S, _KEYFRAME_STEP_S, _INTERPOLATION_STEP_S, _JUDGE_S = 0.35, 0.2, 0.35, 60.0
-_REFINE_STEP_S = 0.35
-_WITHOUT_AVX512 = 2.5  # times as long
+# Seconds of one core (AMD EPYC of 2026, without AVX-512): a person, a frame of 384 pixels, a clip's crops, an
+# hour of speech and of natural speech. Then of two such cores: a step of each network, the judge of lips.
+_PERSON_S, _FRAME_S, _PREPARE_S, _SPEECH_S, _NATURAL_S = 2.5, 0.093, 0.7, 225.0, 2700.0
+_AUDIO_STEP_S, _DECODER_STEP_S, _REFINE_STEP_S, _KEYFRAME_STEP_S = 0.62, 0.38, 0.47, 0.37
+_INTERPOLATION_STEP_S, _JUDGE_S = 0.87, 146.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,20 +68,19 @@ class Plan:
     refine_steps: int = 3600
 
     def hours(self, jobs: int, *, gpu: bool = False) -> dict[str, float]:
-        """About how long each part takes with ``jobs`` cores with AVX-512, the networks learning on one.
+        """About how long each part takes with ``jobs`` cores without AVX-512, the networks learning on two.
 
         Args:
             gpu: they learn there instead; what that takes is left out.
         """
-        frames, learning = self.seconds * 25, 0 if gpu else 1
-        drawing_s = self.clips * (_PERSON_S + frames * _FRAME_S) / _drawing(jobs)
-        speech_s = self.speech_hours * _SPEECH_S + (
+        learning = 0 if gpu else 1
+        drawn_s = self.clips * (_PERSON_S + self.seconds * 25 * _FRAME_S)
+        said_s = self.speech_hours * _SPEECH_S + (
             self.natural_hours * _NATURAL_S if self.natural_steps else 0
         )
-        heard_s = learning * (self.audio_steps + 2 * self.natural_steps) * _AUDIO_STEP_S
-        at_once = max if jobs > 1 else sum
+        heard_s = (self.audio_steps + 2 * self.natural_steps) * _AUDIO_STEP_S
         return {
-            "draw and audio encoder": at_once((drawing_s, speech_s / jobs + heard_s)) / 3600,
+            "draw and audio encoder": ((drawn_s + said_s) / jobs + learning * heard_s) / 3600,
             "prepare": self.clips * _PREPARE_S / 3600,
             "autoencoder": learning * self.decoder_steps * _DECODER_STEP_S / 3600,
             "keyframes": learning * (self.keyframe_steps * _KEYFRAME_STEP_S + _JUDGE_S) / 3600,
@@ -121,13 +119,10 @@ def train_compact(
         raise ConfigError(f"clips is {plan.clips}; it must be over {HELD_OUT}: so many are held out")
     where, jobs = pick_device(device), processes(jobs)
     keep_plan(out, asdict(plan))
-    slower = _WITHOUT_AVX512 if torch.backends.cpu.get_cpu_capability() == "AVX2" else 1
-    hours = {
-        part: slower * usual for part, usual in plan.hours(jobs, gpu=where.type != "cpu").items() if usual
-    }
+    hours = {part: time for part, time in plan.hours(jobs, gpu=where.type != "cpu").items() if time}
     told = ", ".join(f"{part} {part_hours:.1f}" for part, part_hours in hours.items())
     besides = "" if where.type == "cpu" else f"; and what the networks take on {where.type}, not measured yet"
-    say(f"about {sum(hours.values()):.1f} h with {jobs} cores: {told}{besides}")
+    say(f"about {sum(hours.values()):.1f} h with {jobs} cores, less where they have AVX-512: {told}{besides}")
     say(f"1/7 draw {plan.clips} clips of {plan.seconds} s")
     stop = Event()
     with ThreadPoolExecutor(1) as beside:

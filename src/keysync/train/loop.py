@@ -156,7 +156,7 @@ def train_stage(
         batch = Batches(clips, autoencoder, rng).draw(segments, frames, windows=windows)
         return batch, int(rng.integers(frames))
 
-    for batch, shown in in_order(draw, range(step, last_step)):
+    for batch, shown in in_order(draw, range(step, last_step), lend=False):
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
         segments, frames = batch.target.shape[:2]
         if keyframes is not None:
