@@ -89,11 +89,6 @@ class Plan:
         }
 
 
-def _drawing(jobs: int) -> int:
-    """Processes that draw; one core is left to the audio encoder, which learns meanwhile."""
-    return max(jobs - 1, 1)
-
-
 def train_compact(
     out: Path,
     plan: Plan,
@@ -161,7 +156,8 @@ def _draw(folder: Path, plan: Plan, jobs: int, say: Say, stop: Event) -> None:
     from keysync.synthetic.make import hard_faces, make_clips, plan_clips
 
     plans = hard_faces(plan_clips(3 * plan.clips, plan.seed, split="train", seconds=plan.seconds), plan.clips)
-    for count, _ in enumerate(make_clips(plans, folder, _drawing(jobs)), start=1):
+    at_once = max(jobs - 1, 1)  # one core is left to the audio encoder, which learns meanwhile
+    for count, _ in enumerate(make_clips(plans, folder, at_once), start=1):
         if count % 20 == 0:
             say(f"    {count} of {plan.clips} clips")
         if stop.is_set():
