@@ -182,8 +182,8 @@ def _moved(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[tuple[str, ...]] |
             return Movement(np.zeros((75, 7), np.float32), sure=0.4, unsaid=0.0)
         return Movement(np.full((75, 7), 5.0, np.float32), sure=0.4, unsaid=0.33)
 
-    monkeypatch.setattr("keysync.pipeline.read_words", lambda text, _: [(text,)])
-    monkeypatch.setattr("keysync.pipeline.move", move)
+    monkeypatch.setattr("keysync.movement.read_words", lambda text, _: [(text,)])
+    monkeypatch.setattr("keysync.movement.move", move)
     return asked
 
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from keysync.audio.voice import gate
+from keysync.audio.voice import Gated, gate
 from keysync.cast import cast, rearranged, speakers
 from keysync.config import SyncConfig
 from keysync.errors import MediaError
@@ -89,8 +89,10 @@ def check_file(
     Args:
         speech: the new speech; None plans for the video's own length.
     Raises:
-        InputError: a file cannot be read, no frame shows a face, or the plan does not fit into memory (a
-            damaged header can make a sound of half a second last for hours).
+        InputError: a file cannot be read, no frame shows a face, the transcript is not what the speech
+            says, or the plan does not fit into memory (a damaged header can make a sound of half a second
+            last for hours).
+        ConfigError: the settings do not fit together.
     """
     try:
         return _check(video, speech, model, config, on_progress)
@@ -111,6 +113,11 @@ def _check(
     if not info.has_video:
         raise MediaError(f"{video}: holds no picture; choose a video")
     report = Report(model=model.name, video=str(video), speech=str(speech or ""))
+    texts = config.texts({}, [speech] if speech else [])
+    sound = read_speech(speech) if speech else Speech([np.zeros(1, np.float32)])
+    gated = gate(sound)
+    if speech and (texts or config.occlusion != "off"):  # either brings PyTorch, see below
+        _listen(speech, gated, model, texts.get(speech), config, report)
     moments = [time.perf_counter()]
 
     def looked(done: int) -> None:
@@ -127,24 +134,18 @@ def _check(
         model.image_size,
         on_progress=looked,
     )
-    sound = read_speech(speech) if speech else Speech([np.zeros(1, np.float32)])
     config_length = config.length if speech else "video"
     line = arrange(seen.times, sound.duration_s, config_length, config.extend, seen.shots[-1])
     whom = speakers(seen, speech or video, {}, info, config, report)
-    gated, unheard = gate(sound), list[str]()
     refining, least_mb = 0.0, 0
     if config.occlusion != "off":
-        # They bring PyTorch, which takes longer to import than all the rest of a check. So does the ear.
+        # They bring PyTorch, which takes longer to import than all the rest of a check.
         import torch
 
-        from keysync.models import compact_ear, load_occlusion
-        from keysync.movement import HARD_TO_HEAR, move
+        from keysync.models import load_occlusion
         from keysync.occluders import find_occluders, refine_occluders
 
-        cpu = torch.device("cpu")
-        if speech and model.name == "compact" and move(gated, compact_ear(), cpu).hard_to_hear:
-            unheard = [HARD_TO_HEAR]
-        looking = load_occlusion(config.occlusion, cpu)
+        looking = load_occlusion(config.occlusion, torch.device("cpu"))
         if looking is not None:
             again = islice(read_frames(video), 0, None, EVERY)
             seen = find_occluders(again, seen, whom, looking.finder, model.image_size)
@@ -168,11 +169,24 @@ def _check(
         seen,
         line,
         info,
-        _problems(info, line, sound, speech, report) + unheard,
+        _problems(info, line, sound, speech, report),
         seconds,
         max(round(MEMORY_MB + MEMORY_BYTES_PER_PIXEL * info.width * info.height / 1e6), least_mb),
         model.image_size,
     )
+
+
+def _listen(
+    path: Path, speech: Gated, model: Outline, text: str | None, config: SyncConfig, report: Report
+) -> None:
+    """Tell what of a speech is hard to hear, or is not what its words say."""
+    import torch
+
+    from keysync.models import compact_ear
+    from keysync.movement import hear
+
+    ear = compact_ear() if model.kind == "compact" else None
+    hear(path, speech, ear, torch.device("cpu"), report, text=text, language=config.language)
 
 
 def _problems(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Literal, get_args
 
 from keysync.errors import ConfigError
@@ -88,3 +89,31 @@ class SyncConfig:
         """``occluders`` as numbers: x, y, seconds."""
         found = [match.groups() for click in self.occluders if (match := _CLICK.fullmatch(click))]
         return [(int(x), int(y), Fraction(time)) for x, y, time in found]
+
+    def texts(self, assigned: Mapping[int, Path], spoken: Sequence[Path]) -> dict[Path, str]:
+        """The words of each speech whose words are given.
+
+        Args:
+            assigned: who says which file, if that is given.
+            spoken: all speeches.
+        Raises:
+            ConfigError: it is not clear whose words they are.
+        """
+        given = self.transcript
+        if given is None:
+            return {}
+        if isinstance(given, str):
+            if len(spoken) != 1:
+                fault = "several speeches; say whose it is, as in 1=a.txt" if spoken else "no speech; add one"
+                raise ConfigError(f"one transcript is given for {fault}")
+            return {spoken[0]: given}
+        texts: dict[Path, str] = {}
+        for person, text in given.items():
+            if person not in assigned:
+                raise ConfigError(
+                    f"a transcript is given for person {person}, who has no speech; assign one too"
+                )
+            path = assigned[person]
+            if texts.setdefault(path, text) != text:
+                raise ConfigError(f"{path}: has two transcripts; give one, or assign a file to each person")
+        return texts

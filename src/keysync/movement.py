@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeGuard
 
 import numpy as np
@@ -19,9 +20,12 @@ from scipy.ndimage import uniform_filter1d
 
 from keysync.audio.compact import SILENT_TAIL_S, TOKEN_HOP, CompactAudioEncoder
 from keysync.audio.encoder import AudioEncoder
+from keysync.audio.voice import Gated
 from keysync.audio.window import TOKENS_PER_SECOND, AudioTokens
-from keysync.errors import InputError
-from keysync.script import Words, find
+from keysync.config import Language
+from keysync.errors import ConfigError, InputError
+from keysync.report import Report
+from keysync.script import Words, find, read_words
 from keysync.speech import Sound
 from keysync.synthetic.articulate import CURVES, articulate
 from keysync.synthetic.utterance import PAUSE, PHONES, RATE_HZ, Utterance, fill
@@ -63,6 +67,46 @@ def knows_our_phones(encoder: AudioEncoder) -> TypeGuard[CompactAudioEncoder]:
     return (
         isinstance(encoder, CompactAudioEncoder) and (encoder.config.curves, encoder.config.phones) == sizes
     )
+
+
+def hear(
+    path: Path,
+    speech: Gated,
+    ear: CompactAudioEncoder | None,
+    device: torch.device,
+    report: Report,
+    *,
+    text: str | None,
+    language: Language,
+) -> Float32[np.ndarray, "tokens 7"] | None:
+    """How the mouth moves that says the speech of a file, or, where it is given, its text; see ``Movement``.
+
+    Args:
+        ear: one that ``knows_our_phones``, on ``device``; None if the model has none, which gives None.
+        report: told what the user should know of it.
+    Raises:
+        InputError: too little of the speech is what the text says, or the text is none of that language.
+        ConfigError: a text is given, and there is no ear that can follow it.
+    """
+    if ear is None:
+        if text is not None:
+            raise ConfigError(
+                f"a transcript is given, but the {report.model} model can only listen; add --model compact"
+            )
+        return None
+    try:
+        words = None if text is None else read_words(text, language)
+        with report.clock("audio"):
+            moved = move(speech, ear, device, words)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    if moved.hard_to_hear and words is None:
+        report.note(f"{path.name}: {HARD_TO_HEAR}")
+    if moved.unsaid > 0.02:
+        report.note(
+            f"{path.name}: {100 * moved.unsaid:.0f} % is not what the words say; there lips follow the sound"
+        )
+    return moved.curves
 
 
 def move(

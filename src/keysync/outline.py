@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from keysync.checkpoints import cache_folder
 from keysync.errors import CheckpointError
@@ -24,6 +24,7 @@ class Outline:
     """What is to be known of a model before it runs."""
 
     name: str
+    kind: Literal["compact", "full"]
     image_size: int  # side of the aligned crop, pixels
     framing: Framing
 
@@ -36,8 +37,9 @@ def outline(choice: str | Path) -> Outline:
     """
     folder = model_folder(choice)
     description = read_description(folder)
-    name = description["kind"] if folder == COMPACT else folder.name
-    return Outline(name, description["image_size"], Framing(**description["framing"]))
+    kind = description["kind"]
+    name = kind if folder == COMPACT else folder.name
+    return Outline(name, kind, description["image_size"], Framing(**description["framing"]))
 
 
 def model_folder(choice: str | Path) -> Path:

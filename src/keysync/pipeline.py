@@ -29,7 +29,7 @@ from keysync.composite.blend import bounds, keep_texture, match_colour, match_li
 from keysync.composite.paste import paste, trim
 from keysync.config import SyncConfig
 from keysync.diffusion.autoencoder import Surroundings, to_image
-from keysync.errors import ConfigError, InputError, MediaError
+from keysync.errors import ConfigError, MediaError
 from keysync.face.crop import crop, uncrop
 from keysync.face.survey import survey
 from keysync.job import Job, work_folder
@@ -39,12 +39,11 @@ from keysync.media.read import probe, read_frames, read_speech
 from keysync.media.replay import Replay
 from keysync.media.write import VideoWriter, require_space
 from keysync.models import Models, load_occlusion
-from keysync.movement import HARD_TO_HEAR, knows_our_phones, move
+from keysync.movement import hear, knows_our_phones
 from keysync.occluders import find_occluders, refine_occluders, save_masks
 from keysync.parallel import in_order
 from keysync.perform import Painted, perform
 from keysync.report import Box, Report
-from keysync.script import read_words
 from keysync.timeline import arrange, needed
 
 Progress = Callable[[str, int, int | None], None]  # step, frames done, frames in all
@@ -81,7 +80,7 @@ def sync_file(
     for path in (video, *spoken):
         if path.exists() and output.exists() and path.samefile(output):
             raise ConfigError(f"{output}: is also an input; choose another name for the output")
-    texts = _transcripts(assigned, spoken, config)
+    texts = config.texts(assigned, spoken)
     info = probe(video)
     if not info.has_video:
         raise MediaError(f"{video}: holds no picture; choose a video")
@@ -100,6 +99,8 @@ def sync_file(
     def tell(step: str, total: int | None) -> Callable[[int], None]:
         return lambda done: on_progress(step, done, total) if on_progress else None
 
+    encoder = models.keyframes.encoder
+    ear = encoder if knows_our_phones(encoder) else None
     sounds: dict[Path, Gated] = {}
     mouths: dict[Path, Float32[np.ndarray, "all curves"] | None] = {}
     listened = tell("listen", len(set(spoken)))
@@ -107,7 +108,9 @@ def sync_file(
     # Before the long look, which a wrong text shall not cost.
     for number, path in enumerate(dict.fromkeys(spoken), start=1):
         sounds[path] = gate(read_speech(path))
-        mouths[path] = _mouth(path, sounds[path], texts.get(path), models, config, report)
+        mouths[path] = hear(
+            path, sounds[path], ear, models.device, report, text=texts.get(path), language=config.language
+        )
         listened(number)
     heard_s = max(sound.duration_s for sound in sounds.values())
     with report.clock("face"):
@@ -227,51 +230,6 @@ def _show(frame: Frame, painted: Painted, models: Models, report: Report) -> tup
         colours = keep_texture(patch[..., :3], below, patch[..., 4:7], patch[..., 7])
         picture = paste(frame.picture, colours, patch[..., 3], box)
     return replace(frame, picture=picture), [box]
-
-
-def _transcripts(assigned: dict[int, Path], spoken: list[Path], config: SyncConfig) -> dict[Path, str]:
-    """The words of each speech whose words are given."""
-    given = config.transcript
-    if given is None:
-        return {}
-    if isinstance(given, str):
-        if len(spoken) > 1:
-            raise ConfigError("one transcript is given for several speeches; say whose it is, as in 1=a.txt")
-        return {spoken[0]: given}
-    texts: dict[Path, str] = {}
-    for person, text in given.items():
-        if person not in assigned:
-            raise ConfigError(f"a transcript is given for person {person}, who has no speech; assign one too")
-        path = assigned[person]
-        if texts.setdefault(path, text) != text:
-            raise ConfigError(f"{path}: has two transcripts; give one, or assign a file to each person")
-    return texts
-
-
-def _mouth(
-    path: Path, speech: Gated, text: str | None, models: Models, config: SyncConfig, report: Report
-) -> Float32[np.ndarray, "all curves"] | None:
-    """How the mouth moves that says ``speech``; None if the model's encoder does not tell."""
-    ear = models.keyframes.encoder
-    if not knows_our_phones(ear):
-        if text is not None:
-            raise ConfigError(
-                f"a transcript is given, but the {models.name} model can only listen; add --model compact"
-            )
-        return None
-    try:
-        words = None if text is None else read_words(text, config.language)
-        with report.clock("audio"):
-            moved = move(speech, ear, models.device, words)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    if moved.hard_to_hear and words is None:
-        report.note(f"{path.name}: {HARD_TO_HEAR}")
-    if moved.unsaid > 0.02:
-        report.note(
-            f"{path.name}: {100 * moved.unsaid:.0f} % is not what the words say; there lips follow the sound"
-        )
-    return moved.curves
 
 
 def _settings(

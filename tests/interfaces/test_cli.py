@@ -91,6 +91,29 @@ def test_check_with_a_sheet_tells_what_is_hard_to_hear(
         assert (HARD_TO_HEAR in printed) == told
 
 
+def test_check_tells_what_a_transcript_lacks(
+    run: Callable[..., tuple[int, str]], make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    asked = []
+
+    def move(*given: object) -> Movement:
+        asked.append(given[-1])
+        return Movement(np.zeros((50, 7), np.float32), sure=0.9, unsaid=0.3)
+
+    monkeypatch.setattr("keysync.movement.move", move)
+    monkeypatch.setattr("keysync.movement.read_words", lambda text, language: [(language, text)])
+    words = tmp_path / "words.txt"
+    words.write_text("hola")
+    code, printed = run("check", make_clip(6), make_speech(0.5), "--transcript", words, "--language", "es")
+    assert code == 0
+    assert asked == [[("es", "hola")]]
+    assert "speech.wav: 30 % is not what the words say" in printed
+    code, printed = run("check", make_clip(6), "--transcript", words)
+    assert code == 2
+    assert "one transcript is given for no speech" in printed
+
+
 def test_a_plan_that_does_not_fit_into_memory_is_one_line(
     run: Callable[..., tuple[int, str]], make_clip: MakeClip, make_speech: MakeClip,
     monkeypatch: pytest.MonkeyPatch,
