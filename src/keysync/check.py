@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from jaxtyping import UInt8
 
 from keysync.audio.voice import Gated, gate
 from keysync.cast import cast, rearranged, speakers
+from keysync.clip import Frame
 from keysync.config import SyncConfig
 from keysync.errors import MediaError
 from keysync.face.survey import Survey, survey
@@ -125,17 +127,25 @@ def _check(
         if on_progress:
             on_progress(done, total)
 
-    frames = islice(read_frames(video), 0, None, EVERY)
+    times: list[Fraction] = []
+
+    def some() -> Iterator[Frame]:
+        for frame in read_frames(video):
+            times.append(frame.time)
+            if len(times) % EVERY == 1:
+                yield frame
+
     total = info.frames and -(-info.frames // EVERY)
     seen = survey(
-        frames,
+        some(),
         face_tracker(),
         model.framing,
         model.image_size,
         on_progress=looked,
     )
     config_length = config.length if speech else "video"
-    line = arrange(seen.times, sound.duration_s, config_length, config.extend, seen.shots[-1])
+    last_s = times[-1] - seen.times[-1] + times[-1] - times[-2] if len(times) > 1 else None
+    line = arrange(seen.times, sound.duration_s, config_length, config.extend, seen.shots[-1], last_s=last_s)
     whom = speakers(seen, speech or video, {}, info, config, report)
     refining, least_mb = 0.0, 0
     if config.occlusion != "off":

@@ -98,25 +98,33 @@ class Report:
     def spans(self) -> list[dict[str, Any]]:
         """Runs of frames in one state, by frame number and seconds, each with the reason."""
         spans: list[dict[str, Any]] = []
-        for index, (state, moment) in enumerate(zip(self.states, self.times, strict=True)):
+        for index, (state, moment, gone) in enumerate(
+            zip(self.states, self.times, self._gone(), strict=True)
+        ):
             if not spans or spans[-1]["state"] != state:
                 spans.append(
                     {"state": state, "reason": REASONS[state], "first": index, "start_s": float(moment)}
                 )
-            spans[-1].update(last=index, end_s=float(moment))
+            spans[-1].update(last=index, end_s=float(gone))
         return spans
 
     def occluders(self) -> list[dict[str, Any]]:
         """Runs of frames with something before a face, and the largest share of the mouth that it hid."""
         spans: list[dict[str, Any]] = []
-        for index, (hidden, moment) in enumerate(zip(self.hidden, self.times, strict=True)):
+        for index, (hidden, moment, gone) in enumerate(
+            zip(self.hidden, self.times, self._gone(), strict=True)
+        ):
             if hidden is None:
                 continue
             if not spans or spans[-1]["last"] != index - 1:
                 spans.append({"first": index, "start_s": float(moment), "mouth_hidden": 0.0})
             most = max(spans[-1]["mouth_hidden"], round(hidden, 2))
-            spans[-1].update(last=index, end_s=float(moment), mouth_hidden=most)
+            spans[-1].update(last=index, end_s=float(gone), mouth_hidden=most)
         return spans
+
+    def _gone(self) -> list[Fraction]:
+        """When each frame makes way for the next one; the last one, for the end."""
+        return [*self.times[1:], self.end][: len(self.times)]
 
     def summary(self) -> list[str]:
         """A few lines for people: notes, then how many frames were in which state and why."""

@@ -46,7 +46,13 @@ def needed(frames: Iterable[Frame], speech_s: Fraction, length: Length) -> Itera
 
 
 def arrange(
-    times: Sequence[Fraction], speech_s: Fraction, length: Length, extend: Extend, last_shot: int = 0
+    times: Sequence[Fraction],
+    speech_s: Fraction,
+    length: Length,
+    extend: Extend,
+    last_shot: int = 0,
+    *,
+    last_s: Fraction | None = None,
 ) -> Timeline:
     """Fit a clip to a speech.
 
@@ -57,9 +63,10 @@ def arrange(
             follow the picture.
         extend: where the missing frames come from if the sound is the longer one.
         last_shot: first frame of the last shot; ``bounce`` does not go back beyond it.
+        last_s: for how long the last frame is seen; as long as the one before it, if not given.
     """
     count = len(times)
-    step = times[-1] - times[-2] if count > 1 else _USUAL_STEP
+    step = last_s or (times[-1] - times[-2] if count > 1 else _USUAL_STEP)
     picture_s = times[-1] + step - times[0]
     wanted = {
         "video": picture_s,

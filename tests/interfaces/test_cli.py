@@ -3,6 +3,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,7 @@ def test_sync_writes_the_video_and_the_report(
     (span,) = told["spans"]
     assert span["reason"] == "no speech: the lips rest"  # a tone
     assert (span["state"], span["first"], span["last"]) == ("silent", 0, 9)
+    assert (span["start_s"], span["end_s"]) == (0, 0.4)
     assert len(told["boxes"]) == told["frames"] == 10
 
 
@@ -69,12 +71,15 @@ def test_check_tells_what_sync_would_do(
     run: Callable[..., tuple[int, str]], make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path
 ) -> None:
     told, sheet = tmp_path / "check.json", tmp_path / "sheet.png"
-    code, printed = run("check", make_clip(30), make_speech(0.5), "--json", told, "--sheet", sheet)
+    code, printed = run("check", make_clip(31), make_speech(0.5), "--json", told, "--sheet", sheet)
     assert code == 0
     assert "1 people seen; to sync: number 1" in printed
     found = json.loads(told.read_text())
     assert found["people"] == found["synced_people"] == [1]
     assert found["estimate"]["seconds"] > 0
+    spans = found["spans"]
+    assert (spans[0]["start_s"], spans[-1]["end_s"]) == (0, 1.24)
+    assert all(before["end_s"] == after["start_s"] for before, after in pairwise(spans))
     assert any("the lips rest for the last 0.7" in line for line in found["problems"])
     assert sheet.read_bytes().startswith(b"\x89PNG")
 
