@@ -51,7 +51,7 @@ def choose_portraits(run: Run, stretches: Sequence[tuple[int, int]], *, open_mou
 def _first(run: Run, *, open_mouth: bool) -> int:
     """An early frame in plain view.
 
-    A later frame, of a head that has moved on, is worth less (docs/training.md); but not than a grin, whose
+    A later frame, of a head that has moved on, is worth less (docs/lessons.md); but not than a grin, whose
     teeth would be stretched over all of an opening mouth. A yell is too wide: lips that meet would be
     painted apart.
     """

@@ -50,7 +50,7 @@ class CompactAutoencoder(nn.Module):
 
     latent_mean: Tensor
     latent_deviation: Tensor
-    softness = 0.7  # of lips and teeth, on footage and on drawn people (docs/training.md)
+    softness = 0.7  # of lips and teeth, on footage and on drawn people (docs/lessons.md)
 
     def __init__(self, config: CompactAutoencoderConfig) -> None:
         super().__init__()

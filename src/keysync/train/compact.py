@@ -32,7 +32,7 @@ from keysync.weightfile import load_into
 JUDGE_STEPS = 400
 HELD_OUT = 12  # prepared clips, the last ones, that no network learns from
 # Every other frame is a keyframe: the more of them, the better the width of the mouth follows; the frames
-# between calm them. See docs/training.md for other spacings.
+# between calm them. See docs/lessons.md for other spacings.
 LAYOUT = Layout(window=3, open_portrait=True)
 SAMPLING = {
     "sigma_max": PURE_SIGMA,

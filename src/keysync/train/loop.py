@@ -36,7 +36,7 @@ SIGMA_MIN, RHO, STEPS = 0.05, 3.0, 1  # the rest of its schedule; the lower end 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
-    """How one stage is trained. Constants were found on drawn heads; see docs/training.md."""
+    """How one stage is trained. Constants were found on drawn heads; see docs/lessons.md."""
 
     stage: Literal["keyframes", "interpolation"]
     steps: int
