@@ -1,3 +1,4 @@
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -70,12 +71,18 @@ def test_the_decoder_learns_what_a_painting_stands_for(
     painter = CompactUNet(NETWORK).eval()
     torch.nn.init.ones_(painter.leave[-1].bias)  # paints everything with the wrong light
     before = psnr(autoencoder, clips, painter=painter)[0]
+    alone = psnr(autoencoder, clips[:1], linear=True, painter=painter)
     trained = train_decoder(
         autoencoder, clips, clips[:1], tmp_path, steps=60, seed=0, side=32, rate=5e-3, painter=painter
     )
     assert psnr(trained, clips, painter=painter)[0] > before + 1
-    columns, first, last = (tmp_path / "curve.csv").read_text().split()
-    assert len(columns.split(",")) == len(first.split(",")) == len(last.split(",")) == 8
+    with (tmp_path / "curve.csv").open() as file:
+        components, came, last = csv.DictReader(file)
+    assert [float(components[f"painted_{name}"]) for name in ("psnr", "mouth_psnr", "sharpness")] == (
+        pytest.approx(alone, abs=1e-3)
+    )
+    assert float(last["painted_psnr"]) > float(came["painted_psnr"])
+    assert (tmp_path / "curve.png").exists()
 
 
 @pytest.mark.parametrize("stage", ["keyframes", "interpolation"])

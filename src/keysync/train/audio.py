@@ -2,14 +2,12 @@
 
 ``python -m keysync.train.audio OUT --steps 2600 --hours 2.5`` leaves in OUT ``audio.safetensors`` (the
 weights, renewed at every evaluation), and of each round (``exact``, ``natural1``, ``natural2``) a ``.csv``
-with all evaluations, a ``.json`` with the last one, and what an interrupted run goes on from.
+with all evaluations, a ``.png`` of it, and what an interrupted run goes on from.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import math
 import time
 from copy import deepcopy
@@ -38,7 +36,7 @@ from keysync.synthetic.text import babble, sentence
 from keysync.synthetic.utterance import PHONES, RATE_HZ
 from keysync.train.hearing import evaluate, label, to_float, write_conditions
 from keysync.train.natural import natural_speech, timed
-from keysync.train.run import Checkpoint, Progress, Say, to_log
+from keysync.train.run import Checkpoint, Progress, Say, note, to_log
 from keysync.train.spoken import Spoken, load, make_once, save
 
 _BATCH, _CROP_TOKENS = 32, 100  # 32 pieces of 2 s
@@ -162,7 +160,10 @@ def _learn(
             standardise(average, [item for spoken, _ in now.train for item in spoken])
             scores = evaluate(average, now.test)
             spent_s = time.monotonic() - started_s
-            _report(out / f"{now.name}.csv", spent_s / 60, step, mean_loss, scores)
+            figures = {"loss": mean_loss} | {
+                f"{voice} {name}": r for voice, by_name in scores.items() for name, r in by_name.items()
+            }
+            note(out / f"{now.name}.csv", step, spent_s, figures)
             save_file(average.state_dict(), out / "audio.safetensors.part")
             (out / "audio.safetensors.part").replace(out / "audio.safetensors")
             checkpoint.save(step, spent_s=spent_s, mean_loss=mean_loss)
@@ -343,20 +344,6 @@ def _follow(average: CompactAudioEncoder, network: CompactAudioEncoder, step: in
     keep = min(0.998, step / (step + 15))
     for mean, weight in zip(average.parameters(), network.parameters(), strict=True):
         mean.lerp_(weight.to(mean), 1 - keep)
-
-
-def _report(path: Path, minutes: float, step: int, loss: float, scores: dict[str, dict[str, float]]) -> None:
-    row = {"minutes": round(minutes, 2), "step": step, "loss": round(loss, 4)}
-    row |= {
-        f"{voice} {name}": round(r, 4) for voice, by_name in scores.items() for name, r in by_name.items()
-    }
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, row)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-    path.with_suffix(".json").write_text(json.dumps(row, indent=1) + "\n")
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from copy import deepcopy
@@ -22,12 +21,13 @@ from keysync.diffusion.condition import Condition
 from keysync.parallel import in_order
 from keysync.train.dataset import Batch, Batches, PreparedClip, recolour
 from keysync.train.loop import AUDIO_GUIDANCE, paint
-from keysync.train.run import SAVE_EVERY_S, Checkpoint, Progress, Say, to_log
+from keysync.train.run import SAVE_EVERY_S, Checkpoint, Progress, Say, note, to_log
 
 _PAINTED, _GUIDANCES = 0.7, (1.0, 2.0)  # share of the latents that are painted, and how
 _DETAIL = 3.0  # weight of the local strength of detail
 _CAST = 0.15  # how far painted colours are led astray, of -1..1
 _CAST_CELLS = 6  # in so many places a side
+_SCORES = ("psnr", "mouth_psnr", "sharpness")
 
 
 def fit_components(autoencoder: CompactAutoencoder, clips: list[PreparedClip], seed: int) -> None:
@@ -154,7 +154,7 @@ def train_decoder(
     Loss: L1 + 0.5 gradient L1 + 0.5 L2, and 3 times L1 of the local strength of detail, without which teeth
     and stubble average out; the lips count three times. The encoder stays the principal components. Resumes
     from ``out/checkpoint.pt``; ``out/curve.csv`` lists ``psnr`` on ``held_out``, its first row being the
-    components alone, or with ``painter`` the decoder as it came.
+    components alone, with ``painter`` its second the decoder as it came.
     """
     out.mkdir(parents=True, exist_ok=True)
     autoencoder.components.requires_grad_(False)
@@ -167,16 +167,19 @@ def train_decoder(
     begin = last = time.monotonic()
     painters = [None] if painter is None else [None, painter]
 
-    def note(*scores: tuple[float, float, float]) -> None:
-        with curve.open("a", newline="") as file:
-            figures = (round(v, 2) for row in scores for v in row)
-            csv.writer(file).writerow([step, round(time.monotonic() - begin), *figures])
+    def judge(*, linear: bool = False) -> dict[str, float]:
+        figures = dict[str, float]()
+        for by in painters:
+            names = [("" if by is None else "painted_") + name for name in _SCORES]
+            figures |= zip(names, psnr(average, held_out, linear=linear, painter=by), strict=True)
+        note(curve, step, time.monotonic() - begin, figures)
+        return figures
 
     if step == 0:
-        columns = ["psnr", "mouth_psnr", "sharpness"]
-        columns += [] if painter is None else [f"painted_{name}" for name in columns]
-        curve.write_text(",".join(["step", "seconds", *columns]) + "\n")
-        note(*(psnr(average, held_out, linear=painter is None, painter=by) for by in painters))
+        curve.unlink(missing_ok=True)
+        judge(linear=True)
+        if painter is not None:
+            judge()
 
     def draw(step: int) -> tuple[Batch, np.random.Generator]:
         rng = np.random.default_rng([seed, step])
@@ -218,9 +221,8 @@ def train_decoder(
             torch._foreach_lerp_(list(average.parameters()), list(autoencoder.parameters()), 1 - keep)
         if time.monotonic() - last > SAVE_EVERY_S or step == steps:
             checkpoint.save(step)
-            scores = [psnr(average, held_out, painter=by) for by in painters]
-            note(*scores)
-            progress.tell(step, mouth_psnr=scores[-1][1], sharpness=scores[-1][2])
+            figures, kind = judge(), "" if painter is None else "painted_"
+            progress.tell(step, **{name: figures[kind + name] for name in _SCORES[1:]})
             last = time.monotonic()
     return average
 

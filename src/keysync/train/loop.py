@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from copy import deepcopy
@@ -26,12 +25,13 @@ from keysync.errors import ConfigError
 from keysync.parallel import in_order
 from keysync.train.dataset import Batch, Batches, PreparedClip
 from keysync.train.judge import Judge
-from keysync.train.run import SAVE_EVERY_S, Checkpoint, Progress, Say, to_log
-from keysync.train.show import plot_curve, write_strip
+from keysync.train.run import SAVE_EVERY_S, Checkpoint, Progress, Say, note, to_log
+from keysync.train.show import write_strip
 
 PURE_SIGMA = 20.0  # where sampling starts: nothing of the picture is left
 AUDIO_GUIDANCE = 1.5  # with which the compact model samples
 SIGMA_MIN, RHO, STEPS = 0.05, 3.0, 1  # the rest of its schedule; the lower end counts with more steps only
+_CURVE = ("latent", "pixel", "lips", "held_out", "held_out_lips")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,8 +136,6 @@ def train_stage(
     checkpoint = Checkpoint(out / "checkpoint.pt", network, average, optimiser)
     step = checkpoint.load().get("step", 0)
     curve = out / "curve.csv"
-    if not curve.exists():
-        curve.write_text("step,seconds,latent,pixel,lips,held_out,held_out_lips\n")
     progress = Progress(say, "steps", step, config.steps)
     denoiser, averaged = Denoiser(network), Denoiser(average)
     device = autoencoder.device
@@ -181,11 +179,8 @@ def train_stage(
             unseen = _held_out_loss(averaged, autoencoder, held_out, config, judge)
             checkpoint.save(step)
             progress.tell(step, latent=float(running[0]), held_out=unseen[0])
-            with curve.open("a", newline="") as file:
-                figures = (round(float(v), 4) for v in (*running.tolist(), *unseen))
-                row = [step, round(time.monotonic() - begin), *figures]
-                csv.writer(file).writerow(row)
-            plot_curve(curve)
+            figures = dict(zip(_CURVE, (*running.tolist(), *unseen), strict=True))
+            note(curve, step, time.monotonic() - begin, figures)
             if held_out:
                 seen = Batches(held_out, autoencoder, np.random.default_rng(7)).draw(
                     max(1, 12 // frames), frames, windows=windows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import time
@@ -24,7 +23,7 @@ from keysync.mask.segmenter import SIDE, Segmenter, SegmenterConfig
 from keysync.train.compact import save_half
 from keysync.train.occlusion_faces import SCENES, load_faces, make_faces
 from keysync.train.occlusion_scenes import Example, Examples, draw_props
-from keysync.train.run import Checkpoint, Progress, Say, keep_plan, processes, to_log
+from keysync.train.run import Checkpoint, Progress, Say, keep_plan, note, processes, to_log
 
 HELD_OUT = 32  # people, the last ones, that the network does not learn from
 _STOCK = 600  # examples that are kept to be used again
@@ -172,8 +171,6 @@ def _train(
     optimiser = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=0.01)
     checkpoint, curve = Checkpoint(out / "checkpoint.pt", network, average, optimiser), out / "curve.csv"
     step = checkpoint.load().get("step", 0)
-    if not curve.exists():
-        curve.write_text("step,seconds,loss,iou,recall,false_alarm\n")
     progress = Progress(say, "steps", step, plan.steps)
     begin, running = time.monotonic(), math.nan
     for batch in _ahead(draw, step, plan.steps):
@@ -196,9 +193,7 @@ def _train(
         if step % judge_every == 0 or step == plan.steps:
             found = scores(average, held)
             checkpoint.save(step)
-            row = [step, round(time.monotonic() - begin), *(round(v, 4) for v in (running, *found.values()))]
-            with curve.open("a", newline="") as file:
-                csv.writer(file).writerow(row)
+            note(curve, step, time.monotonic() - begin, {"loss": running, **found})
             progress.tell(step, **found)
     return average
 

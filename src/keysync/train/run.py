@@ -1,12 +1,13 @@
-"""A training run that can be broken off: its plan, how far it is, and the file from which it goes on."""
+"""A training run that can be broken off: its plan, progress, learning curve, and the file it goes on from."""
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,42 @@ class Progress:
         if done < self._total:
             line += f"; about {f'{left_min:.0f} min' if left_min < 90 else f'{left_min / 60:.1f} h'} left"
         self._say(line)
+
+
+def note(curve: Path, step: int, seconds: float, figures: Mapping[str, float]) -> None:
+    """Append a row to a learning curve, a CSV file, and draw all of it beside it as PNG.
+
+    Args:
+        seconds: that the run has taken, since it was last begun.
+        figures: by name; those with the same last word, after a space, share a panel.
+    """
+    from matplotlib.figure import Figure
+
+    row = {"step": step, "seconds": round(seconds)} | {name: round(v, 4) for name, v in figures.items()}
+    new = not curve.exists()
+    with curve.open("a", newline="") as file:
+        writer = csv.DictWriter(file, row)
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+    with curve.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    kinds = list(dict.fromkeys(name.split()[-1] for name in figures))
+    across = min(len(kinds), 3)
+    down = -(-len(kinds) // across)
+    figure = Figure(figsize=(4 * across, 3 * down), layout="constrained")
+    steps = [int(row["step"]) for row in rows]
+    for place, kind in enumerate(kinds, start=1):
+        axes = figure.add_subplot(down, across, place)
+        for name in figures:
+            if name.split()[-1] == kind:
+                axes.plot(steps, [float(row[name]) for row in rows], ".-", label=name.removesuffix(kind))
+        axes.set(title=kind.replace("_", " "), xlabel="step")
+        axes.grid(alpha=0.3)
+    lines, names = axes.get_legend_handles_labels()  # the same in every panel that has several
+    if len(names) > 1:
+        figure.legend(lines, names, loc="outside lower center", ncols=6)
+    figure.savefig(curve.with_suffix(".png"))
 
 
 @dataclass(frozen=True, slots=True)

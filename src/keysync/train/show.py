@@ -1,8 +1,7 @@
-"""What a person looks at while a stage is trained: the learning curve, and what it paints so far."""
+"""What a person looks at while a stage is trained: what it paints so far."""
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import cv2
@@ -16,22 +15,6 @@ from keysync.diffusion.autoencoder import Surroundings
 from keysync.diffusion.compact_autoencoder import CompactAutoencoder, lay_over
 from keysync.diffusion.sampler import Denoise, euler
 from keysync.train.dataset import Batch
-
-
-def plot_curve(curve: Path) -> None:
-    """Draw ``curve`` (CSV: step, seconds, then any figures) beside it as PNG."""
-    from matplotlib.figure import Figure
-
-    with curve.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.add_subplot()
-    for name in list(rows[0])[2:]:
-        axes.plot([int(row["step"]) for row in rows], [float(row[name]) for row in rows], label=name)
-    axes.set(xlabel="step", yscale="log")
-    axes.grid(which="both", alpha=0.3)
-    axes.legend()
-    figure.savefig(curve.with_suffix(".png"))
 
 
 @torch.no_grad()
