@@ -3,6 +3,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from keysync.interfaces import cli
 from keysync.media.read import read_frames
 from keysync.models import Models, load_occlusion
 from keysync.movement import HARD_TO_HEAR, Movement
+from keysync.synthetic.make import plan_clips
 from keysync.train.compact import Plan
 from keysync.train.occlusion import OcclusionPlan
 
@@ -364,6 +366,28 @@ def test_options_of_train_are_what_the_plan_says_and_jobs_are_none_of_it(
         (tmp_path, OcclusionPlan(people=300), {"jobs": 3}),
         (tmp_path, OcclusionPlan(seed=0), {"jobs": None}),
     ]
+
+
+def test_clips_are_drawn_as_asked(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr("keysync.synthetic.make.make_clips", lambda plans, *_: asked.append(plans) or [])
+    as_said = ("--clips", "4", "--takes", "2", "--split", "test", "--size", "640x360", "--fps", "30000/1001")
+    assert run("synth", tmp_path, *as_said)[0] == 0
+    plans = plan_clips(
+        4, 1, split="test", takes=2, size=(640, 360), seconds=4.0, fps=Fraction(30000, 1001), framing="head"
+    )
+    assert asked == [plans]
+    for words, fact in (
+        (("--size", "640by360"), "size is 640by360"),
+        (("--fps", "25/0"), "fps 25/0"),
+        (("--takes", "0"), "takes is 0"),
+        (("--split", "all"), "split is 'all'"),
+    ):
+        code, printed = run("synth", tmp_path, *words)
+        assert code == 2
+        assert fact in printed
 
 
 @pytest.mark.parametrize("words", [("synth", "x"), ("train", "compact", "x"), ("train", "occlusion", "x")])

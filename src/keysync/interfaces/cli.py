@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal, no_type_check
 
@@ -346,8 +347,14 @@ def synth(
     out: Annotated[Path, typer.Argument(help="Folder for the clips.")],
     clips: Annotated[int, typer.Option(help="How many people to draw.")] = 10,
     seed: Annotated[int, typer.Option(help="Same seed, same clips.")] = 1,
-    size: Annotated[int, typer.Option(help="Pixels a side.")] = 512,
+    takes: Annotated[int, typer.Option(help="Clips of each person, alike but for the words.")] = 1,
+    size: Annotated[str, typer.Option(help="Pixels: 512, or 640x360.")] = "512",
     seconds: Annotated[float, typer.Option(help="Length of each clip.")] = 4.0,
+    fps: Annotated[str, typer.Option(help="Frames per second: 25, or 30000/1001.")] = "25",
+    framing: Annotated[str, typer.Option(help="head, or nearer: face.")] = "head",
+    split: Annotated[
+        str, typer.Option(help="train, or test: people and voices that no training sees.")
+    ] = "train",
     occluders: Annotated[
         bool, typer.Option("--occluders", help="Something comes before every face.")
     ] = False,
@@ -362,8 +369,15 @@ def synth(
     with _needs("synthetic"):
         from keysync.synthetic.make import make_clips, plan_clips
         from keysync.synthetic.sheet import contact_sheet
+    width, _, height = size.partition("x")
+    try:
+        sides, rate = (int(width), int(height or width)), Fraction(fps)
+    except (ValueError, ZeroDivisionError) as error:
+        raise ConfigError(
+            f"size is {size}, fps {fps}; write them as in --size 640x360 --fps 30000/1001"
+        ) from error
     plans = plan_clips(
-        clips, seed, split="train", size=(size, size), seconds=seconds, framing="head",
+        clips, seed, split=split, takes=takes, size=sides, seconds=seconds, fps=rate, framing=framing,
         occluders=occluders, rooms=rooms, natural=natural,
     )  # fmt: skip
     folders = []

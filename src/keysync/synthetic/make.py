@@ -1,8 +1,6 @@
 """Plan -> clip, in memory or as folders on disk, in parallel over clips.
 
-    python -m keysync.synthetic.make OUT --clips 260 --seed 1
-
-writes one folder per clip, ``OUT/00000`` and so on, and skips those that are already there:
+``keysync synth OUT`` writes one folder per clip, ``OUT/00000`` and so on, and skips those that are there:
 
 * ``clip.mp4``: H.264, no sound (AAC would delay it)
 * ``clip.wav``: 16 kHz, mono, 16 bit; sample 0 is heard when frame 0 is seen
@@ -17,7 +15,6 @@ and identity, voice, text, scene and motion vary independently.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import dataclasses
 import json
@@ -25,7 +22,6 @@ import math
 import multiprocessing
 import os
 import tempfile
-import time
 import wave
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -265,10 +261,11 @@ def plan_clips(
     is heard with echo and noise; with ``natural``, Kokoro says everything.
 
     Raises:
-        ConfigError: no clips.
+        ConfigError: no clips, or no takes.
     """
-    if count < 1:
-        raise ConfigError(f"clips is {count}; it must be 1 or more")
+    for name, value in (("clips", count), ("takes", takes)):
+        if value < 1:
+            raise ConfigError(f"{name} is {value}; it must be 1 or more")
     first = seed * 1_000_000  # sets of different seeds share nothing
     return [
         ClipPlan(
@@ -337,48 +334,6 @@ def make_clips(plans: Iterable[ClipPlan], out: Path, jobs: int) -> Iterator[Path
 
 def _one_thread() -> None:
     cv2.setNumThreads(1)
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m keysync.synthetic.make", description="Draw talking heads."
-    )
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--clips", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--size", type=_size, default=(384, 384), help="pixels: 384, or 640x360")
-    parser.add_argument("--seconds", type=float, default=3.2)
-    parser.add_argument("--fps", type=Fraction, default=Fraction(25), help="25, or 30000/1001")
-    parser.add_argument("--framing", choices=FRAMINGS, default="face")
-    parser.add_argument("--split", choices=_SPLITS, default="train")
-    parser.add_argument("--takes", type=int, default=1, help="clips per person, scene and motion")
-    parser.add_argument("--occluders", action="store_true", help="something comes before every face")
-    parser.add_argument("--rooms", action="store_true", help="all speech is heard with echo and noise")
-    parser.add_argument("--natural", action="store_true", help="all speech is Kokoro's")
-    parser.add_argument("--jobs", type=int, default=1)
-    args = parser.parse_args(arguments)
-    plans = plan_clips(
-        args.clips,
-        args.seed,
-        split=args.split,
-        takes=args.takes,
-        size=args.size,
-        seconds=args.seconds,
-        fps=args.fps,
-        framing=args.framing,
-        occluders=args.occluders,
-        rooms=args.rooms,
-        natural=args.natural,
-    )
-    started = time.monotonic()
-    for done, folder in enumerate(make_clips(plans, args.out, args.jobs), start=1):
-        print(f"{folder.name}: {done} of {len(plans)}, {time.monotonic() - started:.0f} s", flush=True)
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.partition("x")
-    return int(width), int(height or width)
 
 
 def _say(plan: ClipPlan) -> tuple[str, str, Utterance, Mouth]:
@@ -588,7 +543,3 @@ def _write_video(path: Path, frames: UInt8[np.ndarray, "t h w 3"], fps: Fraction
             converted.pts = index
             container.mux(stream.encode(converted))
         container.mux(stream.encode())
-
-
-if __name__ == "__main__":
-    main()

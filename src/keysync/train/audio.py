@@ -1,13 +1,12 @@
 """Train the compact audio encoder on speech that we synthesise: no recordings, exact labels.
 
-``python -m keysync.train.audio OUT --steps 2600 --hours 2.5`` leaves in OUT ``audio.safetensors`` (the
-weights, renewed at every evaluation), and of each round (``exact``, ``natural1``, ``natural2``) a ``.csv``
-with all evaluations, a ``.png`` of it, and what an interrupted run goes on from.
+It leaves ``audio.safetensors`` (the weights, renewed at every evaluation), and of each round (``exact``,
+``natural1``, ``natural2``) a ``.csv`` with all evaluations, a ``.png`` of it, and what an interrupted run
+goes on from.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import time
 from copy import deepcopy
@@ -344,26 +343,3 @@ def _follow(average: CompactAudioEncoder, network: CompactAudioEncoder, step: in
     keep = min(0.998, step / (step + 15))
     for mean, weight in zip(average.parameters(), network.parameters(), strict=True):
         mean.lerp_(weight.to(mean), 1 - keep)
-
-
-def main() -> None:
-    """Read the command line and train."""
-    parser = argparse.ArgumentParser(prog="python -m keysync.train.audio", description=__doc__)
-    parser.add_argument("out", type=Path, help="folder for weights, logs and speech")
-    parser.add_argument("--steps", type=int, default=2600, help="on exactly timed speech")
-    parser.add_argument("--hours", type=float, default=2.5, help="of that speech")
-    parser.add_argument("--natural-steps", type=int, default=0, help="then, on natural speech too")
-    parser.add_argument("--natural-hours", type=float, default=2.5, help="of natural speech (needs Kokoro)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=1, help="processes that make speech")
-    parser.add_argument("--device", default="auto", help="where the network learns: cpu, cuda or mps")
-    args = parser.parse_args()
-    train_audio(
-        args.out, steps=args.steps, hours_of_speech=args.hours, natural_steps=args.natural_steps,
-        natural_hours=args.natural_hours, seed=args.seed, jobs=args.jobs, device=args.device,
-        say=lambda line: print(line, flush=True),
-    )  # fmt: skip
-
-
-if __name__ == "__main__":
-    main()
