@@ -161,7 +161,7 @@ def load_clips(folder: Path) -> list[PreparedClip]:
         with np.load(path, allow_pickle=False) as stored:
             clips.append(PreparedClip(pictures, **{name: stored[name] for name in stored.files}))
     if not clips:
-        raise InputError(f"{folder}: no prepared clips; draw some with 'keysync synth' first")
+        raise InputError(f"{folder}: no prepared clips; in no drawn one was a face found, draw more")
     return clips
 
 
