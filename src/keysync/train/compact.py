@@ -64,7 +64,7 @@ class Plan:
     natural_steps: int = 3600  # of each of two rounds
     decoder_steps: int = 3000
     keyframe_steps: int = 26000
-    interpolation_steps: int = 8000
+    interpolation_steps: int = 4000
     refine_steps: int = 3600
 
     def hours(self, jobs: int, *, gpu: bool = False) -> dict[str, float]:
