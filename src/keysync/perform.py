@@ -12,13 +12,13 @@ from fractions import Fraction
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from keysync import memory
 from keysync.cast import Part, Run
 from keysync.clip import Frame
-from keysync.composite.blend import lip_colour
+from keysync.composite.blend import MouthColour, mouth_colour
 from keysync.config import SyncConfig
 from keysync.diffusion.autoencoder import to_image
 from keysync.face.crop import crop
@@ -45,7 +45,7 @@ class Portrait:
     place: int
     crop: Image
     latent: Latent
-    lips: Float32[np.ndarray, " 2"]  # their colour, see ``lip_colour``
+    mouth: MouthColour
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,8 @@ def _portraits(
             seen = at - run.first
             if seen in last_use:
                 picture = _crop(frame, run, seen, models)
-                image, lips = to_image(picture, models.device), lip_colour(picture, run.points(seen))
-                known[seen] = Portrait(seen, image, _encode(image, models, report), lips)
+                image, mouth = to_image(picture, models.device), mouth_colour(picture, run.points(seen))
+                known[seen] = Portrait(seen, image, _encode(image, models, report), mouth)
         yield known[place]
         known = {seen: portrait for seen, portrait in known.items() if last_use[seen] > number}
 

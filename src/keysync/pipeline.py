@@ -25,7 +25,7 @@ from keysync import memory
 from keysync.audio.voice import Gated, gate
 from keysync.cast import Part, cast, rearranged, speakers
 from keysync.clip import Frame
-from keysync.composite.blend import bounds, keep_texture, match_colour, match_lips, paste_mask, split_texture
+from keysync.composite.blend import bounds, keep_texture, match_colour, match_mouth, paste_mask, split_texture
 from keysync.composite.paste import paste, trim
 from keysync.config import SyncConfig
 from keysync.diffusion.autoencoder import Surroundings, to_image
@@ -217,7 +217,7 @@ def _show(frame: Frame, painted: Painted, models: Models, report: Report) -> tup
         face[shown] = cv2.copyTo(paint, cells[shown], face[shown])
     with report.clock("paste"):
         face = match_colour(face, original, alpha, points)
-        face = match_lips(face, painted.portrait.lips, points)
+        face = match_mouth(face, painted.portrait.mouth, points)
         face, coarse, own = split_texture(face, original, alpha, points, models.autoencoder.softness)
         shape, corner = (frame.picture.height, frame.picture.width), (shown[1].start, shown[0].start)
         patch = cv2.merge([face[shown], alpha[shown] * run.strength[place]])

@@ -3,11 +3,12 @@ import numpy as np
 import pytest
 
 from keysync.composite.blend import (
+    MouthColour,
     bounds,
     keep_texture,
-    lip_colour,
     match_colour,
-    match_lips,
+    match_mouth,
+    mouth_colour,
     paste_mask,
     split_texture,
 )
@@ -166,7 +167,7 @@ def _luma(picture: np.ndarray) -> np.ndarray:
 
 
 def test_the_colour_of_lips_is_measured_from_skin_and_without_teeth() -> None:
-    found = lip_colour(_drawn(_mouth(), LIPS), _mouth())
+    found = mouth_colour(_drawn(_mouth(), LIPS), _mouth()).lips
     apart = [np.subtract(rgb, _luma(np.array(rgb, float)))[[0, 2]] for rgb in (LIPS, SKIN)]  # R - Y and B - Y
     assert np.allclose(found, apart[0] - apart[1], atol=0.5)
 
@@ -178,14 +179,14 @@ def test_a_beard_is_no_skin_however_much_of_it_shows(top: int) -> None:
     cv2.fillConvexPoly(lips, np.round(points[48:60]).astype(np.int32), 1)
     beard = (lips == 0) & (np.arange(256)[:, None] >= top)
     picture[beard] = (35, 30, 28)
-    found = lip_colour(picture, points)
+    found = mouth_colour(picture, points).lips
     assert np.abs(found).max() < 1
 
 
 def test_painted_lips_get_the_persons_colour_and_keep_their_light() -> None:
     points = _mouth()
     painted = _drawn(points, (200, 100, 60)).astype(np.float32)  # orange
-    matched = match_lips(painted, lip_colour(_drawn(points, LIPS), points), points)
+    matched = match_mouth(painted, mouth_colour(_drawn(points, LIPS), points), points)
     lip, tooth = (191, 128), (170, 128)
     apart = np.subtract(LIPS, _luma(np.array(LIPS, float)))
     assert np.allclose(matched[lip] - _luma(matched[lip]), apart, atol=2)
@@ -198,11 +199,37 @@ def test_painted_lips_get_the_persons_colour_and_keep_their_light() -> None:
 def test_lips_like_skin_are_left_as_painted() -> None:
     points = _mouth()
     painted = _drawn(points, (200, 100, 60)).astype(np.float32)
-    pale = lip_colour(_drawn(points, (190, 132, 126)), points)
-    assert np.array_equal(match_lips(painted, pale, points), painted)
+    pale = mouth_colour(_drawn(points, (190, 132, 126)), points)
+    assert np.array_equal(match_mouth(painted, pale, points), painted)
 
 
 def test_without_painted_lips_nothing_changes() -> None:
     points = _mouth()
     painted = np.full((256, 256, 3), SKIN, np.float32)
-    assert np.array_equal(match_lips(painted, np.array([30, -10], np.float32), points), painted)
+    colour = MouthColour(np.array([30, -10], np.float32), 5.0)
+    assert np.array_equal(match_mouth(painted, colour, points), painted)
+
+
+def _blue(picture: np.ndarray, place: tuple[int, int]) -> float:
+    return float(picture[place][2] - _luma(picture[place]))
+
+
+def test_nothing_in_a_mouth_is_bluer_than_this_persons_teeth() -> None:
+    points = _mouth()
+    colour = mouth_colour(_drawn(points, LIPS), points)
+    painted = _drawn(points, LIPS).astype(np.float32)
+    cv2.fillPoly(painted, [np.round(points[60:68]).astype(np.int32)], (110, 90, 130))  # violet
+    painted[215:] = (120, 120, 160)  # a scarf
+    matched = match_mouth(painted, colour, points)
+    haze, lip = (170, 128), (191, 128)
+    assert _blue(painted, haze) > 25
+    assert _blue(matched, haze) == pytest.approx(_blue(np.array(TEETH, float)[None, None], (0, 0)), abs=1)
+    assert np.allclose(_luma(matched), _luma(painted), atol=0.01)
+    assert np.allclose(matched[lip], painted[lip], atol=1)
+    assert np.array_equal(matched[215:], painted[215:])
+
+
+def test_a_closed_portrait_says_nothing_about_teeth() -> None:
+    points = _mouth()
+    points[60:68, 1] = 170
+    assert mouth_colour(_drawn(points, LIPS), points).bluest == np.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import reduce
 
 import cv2
@@ -17,6 +18,8 @@ _AROUND_LIPS = 0.06  # skin that near to the lips moves with them
 _INNER_EDGE = 0.012  # teeth and shadow may reach that far over the inner lips' line
 _SKIN = 2.0  # and skin up to that many times as far is what lips are compared with
 _RED = (5.0, 13.0)  # levels; lips less redder than skin than the first have no colour that tells them apart
+# What a portrait tells of blue: the quantile, if lips and what is between them are that share of a crop each.
+_BLUEST, _TOLD = 0.9, 0.002
 _FINE = 0.006  # texture is what is finer than about this
 _SOFT = 0.003  # and what a soft painter lacks of lips is what is finer than this
 
@@ -207,56 +210,67 @@ def _grain(fine: Float32[np.ndarray, "y x 3"]) -> Float32[np.ndarray, "y x 3"]:
     return np.asarray(grain * (share / np.sqrt(np.maximum(count, 1)))[..., None])
 
 
-def lip_colour(
-    picture: UInt8[np.ndarray, "h w 3"], landmarks: Float32[np.ndarray, "68 2"]
-) -> Float32[np.ndarray, " 2"]:
-    """How much redder and bluer than the skin around them lips are: R - Y and B - Y, levels.
+@dataclass(frozen=True, slots=True)
+class MouthColour:
+    """The colours of one person's mouth, over those of the skin around it, levels."""
+
+    lips: Float32[np.ndarray, " 2"]  # R - Y and B - Y
+    bluest: float  # B - Y that hardly a pixel of lips, teeth and tongue exceeds; infinite if none is seen
+
+
+def mouth_colour(picture: UInt8[np.ndarray, "h w 3"], landmarks: Float32[np.ndarray, "68 2"]) -> MouthColour:
+    """What ``match_mouth`` shall keep to.
 
     Args:
-        picture: a crop.
+        picture: a crop, its mouth open if it can be had.
         landmarks: iBUG points in its pixels.
     """
     side = picture.shape[0]
     away = _from_lips(landmarks, side, (slice(None), slice(None)))
     apart = _from_skin(picture.astype(np.float32), away)
-    lips = (away == 0).astype(np.uint8)
+    lips, inside = (away == 0).astype(np.uint8), np.zeros((side, side), np.uint8)
     inner = np.round(landmarks[_INNER_LIPS]).astype(np.int32)
     cv2.polylines(lips, [inner], True, 0, thickness=max(round(_INNER_EDGE * side), 1))
     cv2.fillPoly(lips, [inner], 0)
-    return np.asarray(np.median(apart[lips > 0], axis=0) if lips.any() else np.zeros(2), np.float32)
+    cv2.fillPoly(inside, [inner], 1)
+    seen = [apart[part > 0] for part in (lips, inside)]
+    colour = np.median(seen[0], axis=0) if len(seen[0]) else np.zeros(2)
+    bluest = np.inf
+    if min(map(len, seen)) > _TOLD * side * side:
+        bluest = max(float(np.quantile(part[:, 1], _BLUEST)) for part in seen)
+    return MouthColour(np.asarray(colour, np.float32), max(bluest, 0.0))
 
 
-def match_lips(
-    painted: Float32[np.ndarray, "h w 3"],
-    colour: Float32[np.ndarray, " 2"],
-    landmarks: Float32[np.ndarray, "68 2"],
+def match_mouth(
+    painted: Float32[np.ndarray, "h w 3"], colour: MouthColour, landmarks: Float32[np.ndarray, "68 2"]
 ) -> Float32[np.ndarray, "h w 3"]:
-    """Give painted lips the colour of this person's; how light they are stays, and so do teeth and skin.
+    """Give a painted mouth the colours of this person's; how light it is stays, and so does skin.
 
-    A network that learned lips from other people paints theirs. Where the painted lips are tells their
-    redness.
+    A network that learned mouths from other people paints theirs: their lips, and a dim inside that is bluer
+    than this person's teeth are. Where the painted lips are tells their redness.
 
     Args:
         painted: a crop.
-        colour: of this person's lips, see ``lip_colour``.
+        colour: of this person's mouth, see ``mouth_colour``.
         landmarks: iBUG points of the frame that it is painted into, crop pixels.
     """
-    # Teeth and stubble may be bluer than skin as well, but not redder.
-    certain = np.clip((colour[0] - _RED[0]) / (_RED[1] - _RED[0]), 0, 1)
-    if not certain:
-        return painted
-    side = painted.shape[0]
-    away = _from_lips(landmarks, side, (slice(None), slice(None)))
+    away = _from_lips(landmarks, painted.shape[0], (slice(None), slice(None)))
     box = bounds(away < _SKIN)
     away = away[box]
     apart = _from_skin(painted[box], away)
-    redder = apart[..., 0]
-    share = np.clip(1.5 * redder / colour[0] - 0.5, 0, 1) * np.clip(2 - 2 * away, 0, 1)  # not the chin
-    if share.sum() < 1:  # no lips in sight
-        return painted
-    # As much colour as this person's lips have on average, more or less of it here and there as painted.
-    wanted = (redder / ((redder * share).sum() / share.sum()))[..., None] * colour
-    red, blue = cv2.split(((wanted - apart) * (certain * share)[..., None]).astype(np.float32))
+    near = np.clip(2 - 2 * away, 0, 1)  # not the chin
+    change = np.zeros_like(apart)
+    # Teeth and stubble may be bluer than skin as well, but not redder.
+    certain = np.clip((colour.lips[0] - _RED[0]) / (_RED[1] - _RED[0]), 0, 1)
+    if certain:
+        redder = apart[..., 0]
+        share = np.clip(1.5 * redder / colour.lips[0] - 0.5, 0, 1) * near
+        if share.sum() >= 1:  # else no lips are in sight
+            # As much colour as this person's lips have on average, here and there more or less as painted.
+            wanted = (redder / ((redder * share).sum() / share.sum()))[..., None] * colour.lips
+            change = (wanted - apart) * (certain * share)[..., None]
+    change[..., 1] -= near * np.maximum(apart[..., 1] + change[..., 1] - colour.bluest, 0)
+    red, blue = cv2.split(change.astype(np.float32))
     matched = painted.copy()
     matched[box] += cv2.merge([red, -(_LUMA[0] * red + _LUMA[2] * blue) / _LUMA[1], blue])
     return matched
