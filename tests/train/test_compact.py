@@ -56,9 +56,12 @@ def test_a_tiny_plan_becomes_a_model_that_loads_and_is_not_made_again(
         assert (tmp_path / stage / "strip.png").exists()
 
     # Disguises change what is heard, and what the mouth did stays true.
-    tokens, curves = load_clips(tmp_path / "prepared")[0].tokens, len(CURVES)
+    prepared = load_clips(tmp_path / "prepared")[0]
+    tokens, curves = prepared.tokens, len(CURVES)
     assert np.ptp(tokens[..., :curves], axis=0).max() == 0 < np.ptp(tokens[..., curves:], axis=0).max()
     assert np.ptp(tokens[0, ..., 0]) > 0
+    assert np.allclose(np.clip(prepared.lips[:, 1], 3, 8), prepared.lips[:, 1])  # a mouth's width in cm
+    assert np.ptp(prepared.lips, axis=0).min() > 0
 
     clips = sorted((tmp_path / "clips").iterdir())
     drawn = [clip.stat().st_mtime_ns for clip in clips]

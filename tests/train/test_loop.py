@@ -4,13 +4,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from keysync.diffusion.compact_autoencoder import CompactAutoencoder, CompactAutoencoderConfig
 from keysync.diffusion.compact_unet import CompactUNet, CompactUNetConfig
+from keysync.diffusion.denoiser import Denoiser
 from keysync.train.autoencoder import fit_components, psnr, train_decoder
-from keysync.train.dataset import PreparedClip
+from keysync.train.dataset import Batches, PreparedClip
 from keysync.train.judge import train_judge
-from keysync.train.loop import TrainConfig, train_stage
+from keysync.train.loop import TrainConfig, stage_loss, train_stage
 
 PARTS = CompactAutoencoderConfig(channels=4, patch=16, shrink=1, widths=(8, 8))
 NETWORK = CompactUNetConfig(
@@ -83,6 +85,33 @@ def test_the_decoder_learns_what_a_painting_stands_for(
     )
     assert float(last["painted_psnr"]) > float(came["painted_psnr"])
     assert (tmp_path / "curve.png").exists()
+
+
+@pytest.mark.parametrize(("stage", "offset_counts"), [("keyframes", False), ("interpolation", True)])
+def test_how_wide_a_keyframes_mouth_is_at_rest_is_not_asked_of_the_sound(
+    stage: str, offset_counts: bool, autoencoder: CompactAutoencoder, clips: list[PreparedClip]
+) -> None:
+    config = TrainConfig(stage=stage, steps=1)  # type: ignore[arg-type]
+    judge, _ = train_judge(autoencoder, clips, steps=5, seed=0)
+    judge.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))  # so that an offset is read as one
+    batch = Batches(clips, autoencoder, np.random.default_rng(0)).draw(2, 4, windows=stage == "interpolation")
+
+    class Wrong(Denoiser):
+        """Estimates that are off: all alike, or each by more than the one before."""
+
+        def __init__(self, grows: bool) -> None:
+            self.off = torch.arange(4.0)[:, None, None, None] if grows else torch.tensor(1.0)
+
+        def denoise(self, *_: object) -> torch.Tensor:  # type: ignore[override]
+            return batch.target + self.off
+
+    def lips(grows: bool) -> float:
+        noise, sigma = torch.zeros_like(batch.target), torch.ones(2)
+        loss = stage_loss(Wrong(grows), batch, sigma, noise, autoencoder, config, 0, judge)
+        return loss[2].item()
+
+    assert (lips(grows=False) > 1e-3) == offset_counts
+    assert lips(grows=True) > 1e-2
 
 
 @pytest.mark.parametrize("stage", ["keyframes", "interpolation"])

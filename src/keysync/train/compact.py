@@ -29,7 +29,7 @@ from keysync.train.loop import AUDIO_GUIDANCE, PURE_SIGMA, RHO, SIGMA_MIN, STEPS
 from keysync.train.run import Say, keep_plan, processes, to_log
 from keysync.weightfile import load_into
 
-JUDGE_STEPS = 400
+JUDGE_STEPS = 1000
 HELD_OUT = 12  # prepared clips, the last ones, that no network learns from
 # Every other frame is a keyframe: the more of them, the better the width of the mouth follows; the frames
 # between calm them. See docs/lessons.md for other spacings.
@@ -48,7 +48,7 @@ SAMPLING = {
 # hour of speech and of natural speech. Then of two such cores: a step of each network, the judge of lips.
 _PERSON_S, _FRAME_S, _PREPARE_S, _SPEECH_S, _NATURAL_S = 2.5, 0.093, 0.7, 225.0, 2700.0
 _AUDIO_STEP_S, _DECODER_STEP_S, _REFINE_STEP_S, _KEYFRAME_STEP_S = 0.62, 0.38, 0.47, 0.37
-_INTERPOLATION_STEP_S, _JUDGE_S = 0.87, 146.0
+_INTERPOLATION_STEP_S, _JUDGE_S = 0.87, 350.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -230,10 +230,10 @@ def train_network(out: Path, stage: str, plan: Plan, device: torch.device, say: 
         keyframes = deepcopy(network).to(device).eval().requires_grad_(False)
         config = TrainConfig(
             stage="interpolation", steps=plan.interpolation_steps, window=LAYOUT.window, frames_per_step=27,
-            generated=0.8, rate=5e-4, audio_rate=5e-4, seed=plan.seed + 1,
+            generated=0.8, rate=5e-4, audio_rate=5e-4, lips_weight=0.03, seed=plan.seed + 1,
         )  # fmt: skip
     judge, r = train_judge(autoencoder, clips[:-HELD_OUT], JUDGE_STEPS, plan.seed)
-    say(f"    the judge of lips reads their gap with r {r:.2f}")
+    say(f"    the judge of lips reads their gap with r {r[0]:.2f}, the mouth's width with r {r[1]:.2f}")
     average = train_stage(
         network.to(device), autoencoder, clips[:-HELD_OUT], clips[-HELD_OUT:], out / stage, config, judge,
         keyframes=keyframes, say=say,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -45,7 +46,7 @@ class PreparedClip:
     pictures: UInt8[np.ndarray, "t h w 3"]
     masks: Float32[np.ndarray, "t c c"]  # 1 = repaint, latent cells
     mouths: Float32[np.ndarray, "t c c"]  # 1 = touches the lips, latent cells
-    lips: Float32[np.ndarray, "t 2"]  # opening and width as the face mesh sees them, in eye distances
+    lips: Float32[np.ndarray, "t 2"]  # gap between the lips and distance of the mouth's corners as drawn, cm
     # Sound around each frame, as it is, then disguised; what it says of the mouth's curves is the truth.
     tokens: Float32[np.ndarray, "v t s d"]
 
@@ -58,7 +59,8 @@ def prepare_clip(
     aligned = list(align_faces(smooth(tracker.follow(frames)), framing, CROP))
     factor = CROP // cells
     pictures, masks, mouths, lips, times = [], [], [], [], []
-    for frame, face in zip(frames, aligned, strict=True):
+    drawn = _drawn_mouth(folder)[1]
+    for frame, face, *shape in zip(frames, aligned, drawn["gap_cm"], drawn["width_cm"], strict=True):
         if face is None:
             continue
         points = to_crop_points(face)
@@ -70,7 +72,7 @@ def prepare_clip(
         mouth = np.zeros((cells, cells), np.float32)
         mouth[low[1] : high[1], low[0] : high[0]] = 1
         mouths.append(mouth)
-        lips.append(mouth_shape(points))
+        lips.append(shape)
         times.append(frame.time - frames[0].time)
     if len(pictures) < 14:
         raise InputError(f"{folder}: only {len(pictures)} frames with a face; a clip needs 14")
@@ -90,7 +92,7 @@ def prepare_clip(
         np.stack(pictures),
         np.stack(masks).astype(np.float32),
         np.stack(mouths),
-        np.stack(lips),
+        np.array(lips, np.float32).clip(0),  # below 0 lips press on each other, which no picture shows
         tokens,
     )
 
@@ -101,20 +103,19 @@ def true_curves(folder: Path, moments: Float[np.ndarray, "t s"]) -> Float32[np.n
     Args:
         moments: seconds since the first frame; before it and after the last the mouth stands still.
     """
-    about = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    about, mouth = _drawn_mouth(folder)
     with np.load(folder / "labels.npz", allow_pickle=False) as labels:
         weights = dict(zip(about["weight_names"], labels["weights"].T.astype(np.float32), strict=True))
-        mouth = dict(zip(about["mouth_columns"], labels["mouth"].T, strict=True))
     curves = mouth_curves(weights, mouth["closure"], mouth["tuck"])
     times = np.arange(len(curves)) / float(Fraction(about["fps"]))
     return np.stack([np.interp(moments, times, curve) for curve in curves.T], axis=-1).astype(np.float32)
 
 
-def mouth_shape(points: Float32[np.ndarray, "68 2"]) -> Float32[np.ndarray, " 2"]:
-    """How far the inner lips and the corners of the mouth are apart, in eye distances."""
-    eyes = np.linalg.norm(points[36:42].mean(axis=0) - points[42:48].mean(axis=0))
-    gap = np.linalg.norm(points[[61, 62, 63]] - points[[67, 66, 65]], axis=1).mean()
-    return np.array([gap, np.linalg.norm(points[48] - points[54])], np.float32) / np.float32(eyes)
+def _drawn_mouth(folder: Path) -> tuple[dict[str, Any], dict[str, Float[np.ndarray, " t"]]]:
+    """What a drawn clip says of itself, and of its mouth in every frame."""
+    about = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    with np.load(folder / "labels.npz", allow_pickle=False) as labels:
+        return about, dict(zip(about["mouth_columns"], labels["mouth"].T, strict=True))
 
 
 class Disguised:
