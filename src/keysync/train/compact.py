@@ -45,7 +45,8 @@ SAMPLING = {
 
 
 # Seconds of one core (AMD EPYC of 2026, without AVX-512): a person, a frame of 384 pixels, a clip's crops, an
-# hour of speech and of natural speech. Then of two such cores: a step of each network, the judge of lips.
+# hour of speech and of natural speech. Then of two such cores: a step of each network, the judge of lips
+# (estimated from a core with AVX-512).
 _PERSON_S, _FRAME_S, _PREPARE_S, _SPEECH_S, _NATURAL_S = 2.5, 0.093, 0.7, 225.0, 2700.0
 _AUDIO_STEP_S, _DECODER_STEP_S, _REFINE_STEP_S, _KEYFRAME_STEP_S = 0.62, 0.38, 0.47, 0.37
 _INTERPOLATION_STEP_S, _JUDGE_S = 0.87, 350.0

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -59,7 +58,7 @@ def prepare_clip(
     aligned = list(align_faces(smooth(tracker.follow(frames)), framing, CROP))
     factor = CROP // cells
     pictures, masks, mouths, lips, times = [], [], [], [], []
-    drawn = _drawn_mouth(folder)[1]
+    drawn = _labels(folder)[2]
     for frame, face, *shape in zip(frames, aligned, drawn["gap_cm"], drawn["width_cm"], strict=True):
         if face is None:
             continue
@@ -103,19 +102,21 @@ def true_curves(folder: Path, moments: Float[np.ndarray, "t s"]) -> Float32[np.n
     Args:
         moments: seconds since the first frame; before it and after the last the mouth stands still.
     """
-    about, mouth = _drawn_mouth(folder)
-    with np.load(folder / "labels.npz", allow_pickle=False) as labels:
-        weights = dict(zip(about["weight_names"], labels["weights"].T.astype(np.float32), strict=True))
+    fps, weights, mouth = _labels(folder)
     curves = mouth_curves(weights, mouth["closure"], mouth["tuck"])
-    times = np.arange(len(curves)) / float(Fraction(about["fps"]))
+    times = np.arange(len(curves)) / fps
     return np.stack([np.interp(moments, times, curve) for curve in curves.T], axis=-1).astype(np.float32)
 
 
-def _drawn_mouth(folder: Path) -> tuple[dict[str, Any], dict[str, Float[np.ndarray, " t"]]]:
-    """What a drawn clip says of itself, and of its mouth in every frame."""
+def _labels(
+    folder: Path,
+) -> tuple[float, dict[str, Float32[np.ndarray, " t"]], dict[str, Float[np.ndarray, " t"]]]:
+    """Frames per second of a drawn clip; its blendshapes' weights and its mouth's measures in every frame."""
     about = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     with np.load(folder / "labels.npz", allow_pickle=False) as labels:
-        return about, dict(zip(about["mouth_columns"], labels["mouth"].T, strict=True))
+        weights = dict(zip(about["weight_names"], labels["weights"].T.astype(np.float32), strict=True))
+        mouth = dict(zip(about["mouth_columns"], labels["mouth"].T, strict=True))
+    return float(Fraction(about["fps"])), weights, mouth
 
 
 class Disguised:
