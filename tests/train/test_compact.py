@@ -68,6 +68,7 @@ def test_a_tiny_plan_becomes_a_model_that_loads_and_is_not_made_again(
     again = train_compact(tmp_path, TINY, said.append, jobs=3)
     assert load_models(again, "cpu").digest == models.digest
     assert [clip.stat().st_mtime_ns for clip in clips] == drawn
+    assert sum("the judge of lips" in line for line in said) == 1
     with pytest.raises(ConfigError, match="holds another plan"):
         train_compact(tmp_path, Plan(clips=5), said.append)
 

@@ -23,8 +23,8 @@ from keysync.face.track import face_tracker
 from keysync.generate.layout import Layout
 from keysync.models import pick_device
 from keysync.train.autoencoder import fit_components, train_decoder
-from keysync.train.dataset import CROP, load_clips, prepare_folder
-from keysync.train.judge import train_judge
+from keysync.train.dataset import CROP, PreparedClip, load_clips, prepare_folder
+from keysync.train.judge import Judge, train_judge
 from keysync.train.loop import AUDIO_GUIDANCE, PURE_SIGMA, RHO, SIGMA_MIN, STEPS, TrainConfig, train_stage
 from keysync.train.run import Say, keep_plan, processes, to_log
 from keysync.weightfile import load_into
@@ -85,7 +85,7 @@ class Plan:
             "prepare": self.clips * _PREPARE_S / 3600,
             "autoencoder": learning * self.decoder_steps * _DECODER_STEP_S / 3600,
             "keyframes": learning * (self.keyframe_steps * _KEYFRAME_STEP_S + _JUDGE_S) / 3600,
-            "interpolation": learning * (self.interpolation_steps * _INTERPOLATION_STEP_S + _JUDGE_S) / 3600,
+            "interpolation": learning * self.interpolation_steps * _INTERPOLATION_STEP_S / 3600,
             "decoder again": learning * self.refine_steps * _REFINE_STEP_S / 3600,
         }
 
@@ -233,13 +233,25 @@ def train_network(out: Path, stage: str, plan: Plan, device: torch.device, say: 
             stage="interpolation", steps=plan.interpolation_steps, window=LAYOUT.window, frames_per_step=27,
             generated=0.8, rate=5e-4, audio_rate=5e-4, lips_weight=0.03, seed=plan.seed + 1,
         )  # fmt: skip
-    judge, r = train_judge(autoencoder, clips[:-HELD_OUT], JUDGE_STEPS, plan.seed)
-    say(f"    the judge of lips reads their gap with r {r[0]:.2f}, the mouth's width with r {r[1]:.2f}")
     average = train_stage(
-        network.to(device), autoencoder, clips[:-HELD_OUT], clips[-HELD_OUT:], out / stage, config, judge,
-        keyframes=keyframes, say=say,
+        network.to(device), autoencoder, clips[:-HELD_OUT], clips[-HELD_OUT:], out / stage, config,
+        _judge(out, autoencoder, clips[:-HELD_OUT], plan, say), keyframes=keyframes, say=say,
     )  # fmt: skip
     save_half(average, out / "model" / f"{stage}.safetensors")
+
+
+def _judge(
+    out: Path, autoencoder: CompactAutoencoder, clips: list[PreparedClip], plan: Plan, say: Say
+) -> Judge:
+    """The same for both stages, trained once."""
+    path = out / "judge.safetensors"
+    if not path.exists():
+        judge, r = train_judge(autoencoder, clips, JUDGE_STEPS, plan.seed)
+        say(f"    the judge of lips reads their gap with r {r[0]:.2f}, the mouth's width with r {r[1]:.2f}")
+        save_half(judge, path)
+    judge = Judge(autoencoder.channels, CompactUNetConfig().cells).to(autoencoder.device)
+    _fill(judge, path)
+    return judge.eval().requires_grad_(False)
 
 
 def pack(out: Path) -> Path:
