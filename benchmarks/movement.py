@@ -5,8 +5,8 @@
 Sentences of 4 s by the two voices that the ear never heard, cut off where 4 s end, as in the drawn suite. By
 voice, Pearson's r of the opening that the curves describe with the true one: as heard; moved by rule too, as
 networks are told; and told the words: all, with one missing from the text, with two, and with one too many.
-The same in noise and over music. Then how sure the ear is of the phones that it names, and the share of the
-speech in which a text is heard: its own, and the next sentence's.
+The same in noise and over music. Then how sure the ear is of the phones that it names, and how well the
+speech agrees with a text (mean log likelihood of 20 ms): its own, and the next sentence's.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def main() -> None:
                 scores[name].append(correlation(opening(moved.curves[: len(heard)]), true))
                 if told is None:
                     scores["sure"].append(moved.sure)
-            scores["own text"].append(find(sound, words, ear, CPU).share)
-            scores["other text"].append(find(sound, read_words(other, "en-us"), ear, CPU).share)
+            scores["own text"].append(find(sound, words, ear, CPU).agreement)
+            scores["other text"].append(find(sound, read_words(other, "en-us"), ear, CPU).agreement)
         means = "".join(f"{np.mean(scores[name]):14.3f}" for name in columns)
         shares = "".join(f"{np.mean(scores[name]):14.2f}" for name in ("sure", "own text", "other text"))
         print(f"{voice + ', ' + condition:22}{means}{shares}")

@@ -34,7 +34,8 @@ HARD_TO_HEAR = (
     "the speech is hard to hear (noise, or a language that the model does not know) and lips will miss some "
     "of it; clean it, or give its words with --transcript"
 )
-_HEARD = 0.65  # ``Found.share`` of words that are accepted, at least (benchmarks/movement.py)
+_HEARD = -2.9  # ``Found.agreement`` of words that are accepted, at least (benchmarks/movement.py)
+_TOLD = 0.65  # share of the rules where words are known, the rest is what is heard
 # Probability of the likeliest phone, mean of 100 ms, up to which rules do not count, and from where on they
 # count as much as what is heard. In noise a phone named wrongly would do harm (benchmarks/movement.py).
 _UNSURE, _SURE = 0.6, 0.9
@@ -122,10 +123,10 @@ def move(
         InputError: too little of the speech is what ``words`` say.
     """
     found = None if words is None else find(sound, words, encoder, device)
-    if found is not None and found.share < _HEARD:
+    if found is not None and found.agreement < _HEARD:
         raise InputError(
-            f"the transcript is heard in {100 * found.share:.0f} % of the speech; check that they belong "
-            "together and what --language it is, or leave it out"
+            "the speech does not sound like the transcript; check that they belong together and what "
+            "--language it is, or leave it out"
         )
     heard, named, sure = _listen(sound, encoder, device)
     begins = np.diff(named, prepend=-1) != 0
@@ -134,7 +135,7 @@ def move(
     speaks, unsaid = named != PHONES.index(PAUSE), 0.0
     if found is not None:
         ruled[found.trusted] = _by_rule(sound, found.line.phones, found.at)[found.trusted]
-        share[found.trusted] = 0.5
+        share[found.trusted] = _TOLD
         unsaid = 1 - float(found.trusted.mean())
     return Movement(
         heard + share[:, None] * (ruled - heard), float(sure[speaks].mean()) if speaks.any() else 1.0, unsaid

@@ -16,7 +16,7 @@ from keysync.errors import InputError
 from keysync.speech import Sound
 from keysync.synthetic.align import best_path
 from keysync.synthetic.pronounce import words
-from keysync.synthetic.utterance import PAUSE, PHONES
+from keysync.synthetic.utterance import PAUSE, PHONES, VOWELS
 
 Words = list[tuple[str, ...]]  # the phones of each
 _LINE = 2000  # letters that are read at a time
@@ -24,7 +24,22 @@ _WINDOW, _STEP = 60 * TOKENS_PER_SECOND, 30 * TOKENS_PER_SECOND  # searched at a
 _DENSEST = 25  # phones a second
 # Log likelihoods of 20 ms: of any phone at least, of speech that the text does not hold, and, as the mean of
 # a word, from where on it is taken to be said.
-_LEAST, _OTHER, _TRUSTED = -8.0, -4.0, -2.5
+_LEAST, _OTHER, _TRUSTED = -8.0, -4.0, -3.2
+# Accents and noise swap phones of a kind: a word is looked for where the ear names others of the same kinds,
+# each for this much of its likelihood, rather than where it names anything.
+_ALIKE = 0.2
+_KINDS = (
+    VOWELS,
+    ("P", "B", "T", "D", "K", "G"),
+    ("M", "N", "NG"),
+    ("F", "V", "TH", "DH", "S", "Z", "SH", "ZH", "CH", "JH", "HH"),
+    ("L", "R", "W", "Y"),
+    (PAUSE,),
+)
+_SAME_KIND = np.array(
+    [[any(one in kind and other in kind for kind in _KINDS) for other in PHONES] for one in PHONES],
+    np.float32,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +72,16 @@ class Found:
     at: Int64[np.ndarray, " tokens"]  # the place in the line that is said
     trusted: Bool[np.ndarray, " tokens"]  # whether the word, or pause, that it belongs to sounds like it
 
-    @property
-    def share(self) -> float:
-        """Of the time that is not silent, in words that sound as they should."""
-        spoken = ~(self.trusted & (self.line.word[self.at] < 0))
-        return float(self.trusted[spoken].mean()) if spoken.any() else 0.0
+    agreement: float  # of the sound with the words: mean log likelihood of their 20 ms, 0 at best
 
 
 def find(sound: Sound, said: Words, encoder: CompactAudioEncoder, device: torch.device) -> Found:
     """Where in ``sound`` the words are said, as far as they are."""
     line = _line(said)
     at, likely = _places(sound, line, encoder, device)
-    return Found(line, at, _trusted(line, at, likely))
+    spoken = line.word[at] >= 0
+    agreement = float(likely[spoken].mean()) if spoken.any() else _LEAST
+    return Found(line, at, _trusted(line, at, likely), agreement)
 
 
 def _line(said: Words) -> Line:
@@ -93,8 +106,8 @@ def _places(
         stop = min(first + _WINDOW, len(heard))
         told = _told(heard, encoder, first, stop)
         ahead = slice(here, here + (stop - first) * _DENSEST // TOKENS_PER_SECOND + 2)
-        likely = told[:, columns[ahead]]
-        passing = likely.copy()
+        likely = told[:, columns[ahead]].clip(min=_LEAST)
+        passing = _forgiving(told)[:, columns[ahead]]
         passing[:, optional[ahead]] = passing[:, optional[ahead]].clip(min=_OTHER)
         path, _ = best_path(passing, optional[ahead])
         keep = path[: None if stop == len(heard) else _STEP]
@@ -110,7 +123,13 @@ def _told(
     heard: AudioTokens, encoder: CompactAudioEncoder, first: int, stop: int
 ) -> Float32[np.ndarray, "t 41"]:
     """Log likelihood of each phone."""
-    return encoder.told_phones(heard.span(first, stop)).clamp(min=1e-9).log().clamp(min=_LEAST).cpu().numpy()
+    return encoder.told_phones(heard.span(first, stop)).clamp(min=1e-9).log().cpu().numpy()
+
+
+def _forgiving(told: Float32[np.ndarray, "t 41"]) -> Float32[np.ndarray, "t 41"]:
+    """Log likelihoods that count ``_ALIKE`` of what is of the same kind."""
+    likely = np.exp(told)
+    return np.asarray(np.log((1 - _ALIKE) * likely + _ALIKE * likely @ _SAME_KIND).clip(min=_LEAST))
 
 
 def _trusted(
