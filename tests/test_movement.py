@@ -149,7 +149,7 @@ def test_long_speech_is_listened_to_piece_by_piece(known: bool, monkeypatch: pyt
     ids=["other words", "silence"],
 )
 def test_words_that_are_not_said_are_refused(sound: Callable[[], np.ndarray], told: str) -> None:
-    with pytest.raises(InputError, match="does not sound like the transcript; check that they belong"):
+    with pytest.raises(InputError, match="does not sound like the transcript; check that this holds"):
         move(Speech([sound()]), compact_ear(), CPU, words(told))
 
 

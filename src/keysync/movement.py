@@ -86,7 +86,7 @@ def hear(
         ear: one that ``knows_our_phones``, on ``device``; None if the model has none, which gives None.
         report: told what the user should know of it.
     Raises:
-        InputError: too little of the speech is what the text says, or the text is none of that language.
+        InputError: the speech does not sound like the text, or the text is none of that language.
         ConfigError: a text is given, and there is no ear that can follow it.
     """
     if ear is None:
@@ -120,12 +120,12 @@ def move(
         encoder: one that ``knows_our_phones``, on ``device``.
         words: what is said, if it is known.
     Raises:
-        InputError: too little of the speech is what ``words`` say.
+        InputError: the speech does not sound like ``words``.
     """
     found = None if words is None else find(sound, words, encoder, device)
     if found is not None and found.agreement < _HEARD:
         raise InputError(
-            "the speech does not sound like the transcript; check that they belong together and what "
+            "the speech does not sound like the transcript; check that this holds all that is said, and what "
             "--language it is, or leave it out"
         )
     heard, named, sure = _listen(sound, encoder, device)

@@ -24,7 +24,7 @@ _WINDOW, _STEP = 60 * TOKENS_PER_SECOND, 30 * TOKENS_PER_SECOND  # searched at a
 _DENSEST = 25  # phones a second
 # Log likelihoods of 20 ms: of any phone at least, of speech that the text does not hold, and, as the mean of
 # a word, from where on it is taken to be said.
-_LEAST, _OTHER, _TRUSTED = -8.0, -4.0, -3.2
+_LEAST, _OTHER, _TRUSTED = -8.0, -3.0, -3.2
 # Accents and noise swap phones of a kind: a word is looked for where the ear names others of the same kinds,
 # each for this much of its likelihood, rather than where it names anything.
 _ALIKE = 0.2
@@ -71,7 +71,6 @@ class Found:
     line: Line
     at: Int64[np.ndarray, " tokens"]  # the place in the line that is said
     trusted: Bool[np.ndarray, " tokens"]  # whether the word, or pause, that it belongs to sounds like it
-
     agreement: float  # of the sound with the words: mean log likelihood of their 20 ms, 0 at best
 
 
