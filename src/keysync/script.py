@@ -14,9 +14,9 @@ from keysync.audio.compact import SILENT_TAIL_S, CompactAudioEncoder
 from keysync.audio.window import TOKENS_PER_SECOND, AudioTokens
 from keysync.errors import InputError
 from keysync.speech import Sound
-from keysync.synthetic.align import best_path
+from keysync.synthetic.align import best_path, forgiving
 from keysync.synthetic.pronounce import words
-from keysync.synthetic.utterance import PAUSE, PHONES, VOWELS
+from keysync.synthetic.utterance import PAUSE, PHONES
 
 Words = list[tuple[str, ...]]  # the phones of each
 _LINE = 2000  # letters that are read at a time
@@ -25,21 +25,6 @@ _DENSEST = 25  # phones a second
 # Log likelihoods of 20 ms: of any phone at least, of speech that the text does not hold, and, as the mean of
 # a word, from where on it is taken to be said.
 _LEAST, _OTHER, _TRUSTED = -8.0, -3.0, -3.2
-# Accents and noise swap phones of a kind: a word is looked for where the ear names others of the same kinds,
-# each for this much of its likelihood, rather than where it names anything.
-_ALIKE = 0.2
-_KINDS = (
-    VOWELS,
-    ("P", "B", "T", "D", "K", "G"),
-    ("M", "N", "NG"),
-    ("F", "V", "TH", "DH", "S", "Z", "SH", "ZH", "CH", "JH", "HH"),
-    ("L", "R", "W", "Y"),
-    (PAUSE,),
-)
-_SAME_KIND = np.array(
-    [[any(one in kind and other in kind for kind in _KINDS) for other in PHONES] for one in PHONES],
-    np.float32,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +91,7 @@ def _places(
         told = _told(heard, encoder, first, stop)
         ahead = slice(here, here + (stop - first) * _DENSEST // TOKENS_PER_SECOND + 2)
         likely = told[:, columns[ahead]].clip(min=_LEAST)
-        passing = _forgiving(told)[:, columns[ahead]]
+        passing = forgiving(told).clip(min=_LEAST)[:, columns[ahead]]
         passing[:, optional[ahead]] = passing[:, optional[ahead]].clip(min=_OTHER)
         path, _ = best_path(passing, optional[ahead])
         keep = path[: None if stop == len(heard) else _STEP]
@@ -123,12 +108,6 @@ def _told(
 ) -> Float32[np.ndarray, "t 41"]:
     """Log likelihood of each phone."""
     return encoder.told_phones(heard.span(first, stop)).clamp(min=1e-9).log().cpu().numpy()
-
-
-def _forgiving(told: Float32[np.ndarray, "t 41"]) -> Float32[np.ndarray, "t 41"]:
-    """Log likelihoods that count ``_ALIKE`` of what is of the same kind."""
-    likely = np.exp(told)
-    return np.asarray(np.log((1 - _ALIKE) * likely + _ALIKE * likely @ _SAME_KIND).clip(min=_LEAST))
 
 
 def _trusted(

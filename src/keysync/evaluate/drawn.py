@@ -40,7 +40,7 @@ from keysync.evaluate.rows import write_frozen, write_silence, write_truth
 from keysync.models import Models, load_models
 from keysync.outline import COMPACT, model_folder, read_description
 from keysync.pipeline import sync_file
-from keysync.synthetic import kokoro
+from keysync.synthetic import align, kokoro
 from keysync.synthetic.make import VERSION, make_clips, plan_clips
 
 PEOPLE, SEED = 24, 7
@@ -72,10 +72,11 @@ class Found:
 
 
 def clips_folder(seed: int, natural: bool = False) -> Path:
-    """Where the clips of ``seed`` are kept; another generator, plan, or ear that times them has another."""
+    """Where the clips of ``seed`` are kept; another generator, plan, ear or way to time by it has another."""
     key = f"v{VERSION}-{_SIZE[0]}x{_SIZE[1]}-{_SECONDS}s-{_FRAMING}-seed{seed}"
     if natural:
-        key += f"-natural-{read_description(COMPACT)['sha256']['audio.safetensors'][:8]}"
+        ear = read_description(COMPACT)["sha256"]["audio.safetensors"]
+        key += f"-natural-{sha256(ear.encode() + Path(align.__file__).read_bytes()).hexdigest()[:8]}"
     return cache_folder().parent / "drawn" / key
 
 
