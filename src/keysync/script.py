@@ -93,7 +93,7 @@ def _places(
         likely = told[:, columns[ahead]].clip(min=_LEAST)
         passing = forgiving(told).clip(min=_LEAST)[:, columns[ahead]]
         passing[:, optional[ahead]] = passing[:, optional[ahead]].clip(min=_OTHER)
-        path, _ = best_path(passing, optional[ahead])
+        path = best_path(passing, optional[ahead])
         keep = path[: None if stop == len(heard) else _STEP]
         places.append(here + keep)
         likelihoods.append(likely[np.arange(len(keep)), keep])

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Float32, Int64
 from keysync.audio.compact import TOKEN_HOP, CompactAudioEncoder
 from keysync.synthetic.utterance import PAUSE, PHONES, RATE_HZ, VOWELS, Utterance, fill
 
+# Share of what is heard of its kind that a phone gets; kinds are what accents and noise mistake.
 _ALIKE = 0.2
 _KINDS = (
     (PAUSE,),
@@ -48,7 +49,7 @@ def align(
     with torch.no_grad():
         told = torch.log_softmax(network.heads(whole[None])[0][0], dim=1).numpy()
     columns = np.array([PHONES.index(name) for name in phones])
-    path, _ = best_path(forgiving(told)[:, columns])
+    path = best_path(forgiving(told)[:, columns])
     agreement = float(told[np.arange(len(path)), columns[path]].mean())
     times_s = np.searchsorted(path, np.arange(len(phones))) * (TOKEN_HOP / RATE_HZ)
     timed = [(name, float(start_s)) for name, start_s in zip(phones, times_s, strict=True)]
@@ -66,14 +67,14 @@ def forgiving(told: Float32[np.ndarray, "t 41"]) -> Float32[np.ndarray, "t 41"]:
 
 def best_path(
     told: Float[np.ndarray, "t n"], optional: Bool[np.ndarray, " n"] | None = None
-) -> tuple[Int64[np.ndarray, " t"], float]:
+) -> Int64[np.ndarray, " t"]:
     """The likeliest way through ``n`` states in order, each held for one step or more.
 
     Args:
         told: log likelihood of each state at each step.
         optional: which states may be passed over; the way then ends in whichever state is best.
     Returns:
-        the state at each step, and the mean log likelihood on the way.
+        the state at each step.
     Raises:
         ValueError: there are fewer steps than states, none of them optional.
     """
@@ -92,7 +93,6 @@ def best_path(
         best[0] = best.max(axis=0) + told[step]
     path = np.empty(steps, np.int64)
     path[-1] = states - 1 if optional is None else best[0].argmax()
-    agreement = float(best[0, path[-1]] / steps)
     for step in range(steps - 1, 0, -1):
         path[step - 1] = path[step] - came[step, path[step]]
-    return path, agreement
+    return path
