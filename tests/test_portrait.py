@@ -76,6 +76,12 @@ def test_a_turned_head_has_a_portrait_of_its_own_with_the_same_mouth_and_gets_th
     assert choose_portraits(_run(gaps, turns, covers=covers), stretches, open_mouth=True) == [0, 12, 0]
 
 
+def test_where_a_turned_head_keeps_its_mouth_shut_one_half_turned_that_opens_it_does() -> None:
+    turns, stretches = [0.0] * 8 + [1.0] * 2 + [2.0] * 10, [(0, 10), (10, 20)]
+    assert choose_portraits(_run([3] * 10 + [0] * 10, turns), stretches, open_mouth=True) == [0, 8]
+    assert choose_portraits(_run([3] * 20, turns), stretches, open_mouth=True) == [0, 10]
+
+
 def test_a_head_that_hardly_turns_keeps_its_portrait() -> None:
     turns = [0.0] * 10 + [0.8] * 10
     assert choose_portraits(_run([3] + [1] * 19, turns), [(0, 10), (10, 20)], open_mouth=True) == [0, 0]
