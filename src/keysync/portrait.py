@@ -22,10 +22,11 @@ _TURNED_DEG = 8.0  # another look of the head: its jaw line lies elsewhere
 _YELL = 0.3
 # A later portrait: points that only turns of the head move in a crop (iBUG: beside the ears, bridge of the
 # nose); how far away, in eye distances, they are elsewhere; how near, against the nearest, the portrait
-# before must be to stay; by how much mouths differ that are not alike, in eye distances between the lips and
-# between the corners, and in how much of it is dark.
+# before must be to stay, and another to be as good; by how much their mouths may differ, in eye distances
+# between the lips and between the corners, and in how much of it is dark; and from what sum of squares of that
+# on no turn makes up for it.
 _STILL, _ELSEWHERE = np.array([0, 1, 2, 3, 13, 14, 15, 16, 27, 28, 29, 30]), 0.14
-_STAYS, _OTHER_MOUTH = 0.6, np.array([0.14, 0.08, 0.8])
+_STAYS, _AS_GOOD, _OTHER_MOUTH, _UNLIKE = 0.6, 0.8, np.array([0.07, 0.04, 0.4]), 16
 _EVERY = 5  # frames of a stretch of which one is compared
 
 Places = Int64[np.ndarray, " places"]
@@ -75,8 +76,8 @@ def _first(run: Run, *, open_mouth: bool) -> int:
 def _next(run: Run, start: int, stop: int, first: int, last: int) -> int:
     """The portrait ``last`` of the stretch before, or one whose head is turned as in this stretch.
 
-    Its mouth shall be like the first portrait's, too: another one would open the lips otherwise, and from one
-    that is closed or rounded all through the turn hardly any.
+    Of those the one whose mouth is most like the first portrait's: another one would open the lips otherwise.
+    Where all so turned are shut or rounded, from which lips would hardly open, it is one less turned.
     """
     low, high = max(start - _LOOKED_THROUGH, 0), min(start + _LOOKED_THROUGH, len(run))
     places = np.concatenate([[last], np.arange(low, high)])
@@ -87,8 +88,9 @@ def _next(run: Run, start: int, stop: int, first: int, last: int) -> int:
     if near[0] >= _STAYS * near.max():
         return last
     other = (_mouths(run, places) - _mouths(run, np.array([first]))) / _OTHER_MOUTH
-    alike = np.exp(-(other**2).sum(axis=1))
-    return int(places[(near * alike).argmax()])
+    apart = np.where(near > 0, (other**2).sum(axis=1), np.inf)
+    near[apart > max(_UNLIKE, apart.min())] = 0
+    return int(places[np.where(near >= _AS_GOOD * near.max(), apart, np.inf).argmin()])
 
 
 def _in_plain_view(run: Run, places: Places) -> Bool[np.ndarray, " places"]:
