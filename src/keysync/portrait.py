@@ -23,8 +23,8 @@ _YELL = 0.3
 # A later portrait: points that only turns of the head move in a crop (iBUG: beside the ears, bridge of the
 # nose); how far away, in eye distances, they are elsewhere; how near, against the nearest, the portrait
 # before must be to stay, and another to be as good; by how much their mouths may differ, in eye distances
-# between the lips and between the corners, and in how much of it is dark; and from which
-# sum of squares of that on no turn makes up for it.
+# between the lips and between the corners, and in how much of it is dark; above which sum of the squares of
+# that no turn makes up for it.
 _STILL, _ELSEWHERE = np.array([0, 1, 2, 3, 13, 14, 15, 16, 27, 28, 29, 30]), 0.14
 _STAYS, _AS_GOOD, _OTHER_MOUTH, _UNLIKE = 0.6, 0.8, np.array([0.07, 0.04, 0.4]), 16
 _EVERY = 5  # frames of a stretch of which one is compared
