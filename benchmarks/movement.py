@@ -25,7 +25,7 @@ from keysync.audio.window import AudioTokens
 from keysync.errors import InputError
 from keysync.evaluate.lips import correlation
 from keysync.models import compact_ear
-from keysync.movement import Movement, move
+from keysync.movement import Movement, follow, move
 from keysync.script import Words, find, read_words
 from keysync.speech import Speech
 from keysync.synthetic.articulate import CURVE_SCALES, articulate
@@ -108,9 +108,10 @@ def main() -> None:
 def listen(sound: Speech, ear: CompactAudioEncoder, words: Words | None) -> Movement:
     """As networks are told; a text that is refused is left out."""
     try:
-        return move(sound, ear, CPU, words)
+        found = None if words is None else follow(sound, words, ear, CPU)
     except InputError:
-        return move(sound, ear, CPU)
+        found = None
+    return move(sound, ear, CPU, found)
 
 
 if __name__ == "__main__":

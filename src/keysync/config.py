@@ -35,7 +35,9 @@ class SyncConfig:
     # The words of the speech, as plain text or subtitles; lips then follow them too, not the sound alone.
     # With several speeches, by the number of the person who says it.
     transcript: str | Mapping[int, str] | None = None
-    language: Language = "en-us"  # of the transcripts
+    # Whether to write down what a speech without a transcript says, where it is sure, and follow that.
+    recognise: bool = False
+    language: Language = "en-us"  # of the words
     # How to find what is before a mouth, see docs/occlusion.md.
     occlusion: Occlusion = "auto"
     # Points on things before a face, each "x,y@time": pixels of the frame, seconds. Only for "sam2".
@@ -65,6 +67,10 @@ class SyncConfig:
                 raise ConfigError(f"the transcript has {len(text)} letters; give {LONGEST_TEXT} at most")
         if self.language not in get_args(Language):
             raise ConfigError(f"language is {self.language!r}; choose one of {', '.join(get_args(Language))}")
+        if self.recognise and not self.language.startswith("en"):
+            raise ConfigError(
+                f"only English can be recognised, and language is {self.language}; give a transcript instead"
+            )
         if self.occlusion not in get_args(Occlusion):
             raise ConfigError(
                 f"occlusion is {self.occlusion!r}; choose one of {', '.join(get_args(Occlusion))}"

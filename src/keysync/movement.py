@@ -3,11 +3,13 @@
 The ear tells two things of every 20 ms: how the mouth moves, and which phone is said. Where it is sure of its
 phones, the mouth is also moved along them, by the rules that our drawn people speak by; the mean of both is
 nearer to the truth than either. Known words take the place of the phones that it names, so that an accent, an
-odd voice or noise costs less; where it hears something else than they say, it is believed, not they.
+odd voice or noise costs less; where it hears something else than they say, it is believed, not they. Words
+that nobody has given can be recognised, if they are English.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,19 +22,20 @@ from scipy.ndimage import uniform_filter1d
 
 from keysync.audio.compact import SILENT_TAIL_S, TOKEN_HOP, CompactAudioEncoder
 from keysync.audio.encoder import AudioEncoder
+from keysync.audio.recognise import Recogniser
 from keysync.audio.voice import Gated
 from keysync.audio.window import TOKENS_PER_SECOND, AudioTokens
 from keysync.config import Language
 from keysync.errors import ConfigError, InputError
 from keysync.report import Report
-from keysync.script import Words, find, read_words
-from keysync.speech import Sound
+from keysync.script import Found, Words, find, joined, read_words
+from keysync.speech import Sound, Speech
 from keysync.synthetic.articulate import CURVES, articulate
 from keysync.synthetic.utterance import PAUSE, PHONES, RATE_HZ, Utterance, fill
 
 HARD_TO_HEAR = (
     "the speech is hard to hear (noise, or a language that the model does not know) and lips will miss some "
-    "of it; clean it, or give its words with --transcript"
+    "of it; clean it, give its words with --transcript, or, if it is English, add --recognise"
 )
 _HEARD = -2.9  # ``Found.agreement`` of words that are accepted, at least (benchmarks/movement.py)
 _TOLD = 0.65  # share of the rules where words are known, the rest is what is heard
@@ -79,55 +82,103 @@ def hear(
     *,
     text: str | None,
     language: Language,
+    recogniser: Recogniser | None = None,
 ) -> Float32[np.ndarray, "tokens 7"] | None:
     """How the mouth moves that says the speech of a file, or, where it is given, its text; see ``Movement``.
 
     Args:
         ear: one that ``knows_our_phones``, on ``device``; None if the model has none, which gives None.
         report: told what the user should know of it.
+        recogniser: writes the text down if none is given.
     Raises:
         InputError: the speech does not sound like the text, or the text is none of that language.
-        ConfigError: a text is given, and there is no ear that can follow it.
+        ConfigError: there are words, or a recogniser, but no ear that can follow them.
+        MissingProgram: espeak-ng is not installed, and there are words to be read.
     """
     if ear is None:
-        if text is not None:
+        if text is not None or recogniser is not None:
             raise ConfigError(
-                f"a transcript is given, but the {report.model} model can only listen; add --model compact"
+                f"lips shall follow words, but the {report.model} model can only listen; add --model compact"
             )
         return None
+    found = None
     try:
-        words = None if text is None else read_words(text, language)
         with report.clock("audio"):
-            moved = move(speech, ear, device, words)
+            if text is not None:
+                found = follow(speech, read_words(text, language), ear, device)
+            elif recogniser is not None:
+                found, report.recognised[str(path)] = recognise(speech, recogniser, ear, device, language)
+            moved = move(speech, ear, device, found)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    if moved.hard_to_hear and words is None:
+    if moved.hard_to_hear and found is None:
         report.note(f"{path.name}: {HARD_TO_HEAR}")
-    if moved.unsaid > 0.02:
+    if text is None and recogniser is not None:
+        report.note(f"{path.name}: {_understood(report.recognised[str(path)])}")
+    elif moved.unsaid > 0.02:
         report.note(
             f"{path.name}: {100 * moved.unsaid:.0f} % is not what the words say; there lips follow the sound"
         )
     return moved.curves
 
 
+def _understood(text: str) -> str:
+    if not text:
+        return "nothing was understood for sure; lips follow the sound alone"
+    return (
+        f"understood as “{textwrap.shorten(text, 90, placeholder=' …')}”; if that is wrong, give --transcript"
+    )
+
+
+def follow(sound: Sound, words: Words, encoder: CompactAudioEncoder, device: torch.device) -> Found:
+    """Where the words lie in a speech that is known to say them.
+
+    Raises:
+        InputError: it does not sound like them.
+    """
+    found = find(sound, words, encoder, device)
+    if found.agreement < _HEARD:
+        raise InputError(
+            "the speech does not sound like the transcript; check that this holds all that is said, and what "
+            "--language it is, or leave it out"
+        )
+    return found
+
+
+def recognise(
+    speech: Gated,
+    recogniser: Recogniser,
+    encoder: CompactAudioEncoder,
+    device: torch.device,
+    language: Language,
+) -> tuple[Found, str]:
+    """What is said as far as the recogniser is sure of it and the ear agrees, and that as text.
+
+    Raises:
+        MissingProgram: espeak-ng is not installed.
+    """
+    parts, texts = list[tuple[int, Found]](), list[str]()
+    for passage in recogniser.passages(speech):
+        first = passage.start // TOKEN_HOP
+        alone = Speech([speech.samples(first * TOKEN_HOP, passage.stop)])
+        found = find(alone, read_words(passage.text, language), encoder, device)
+        if found.agreement >= _HEARD:
+            parts.append((first, found))
+            texts.append(passage.text)
+    tokens = AudioTokens(encoder, speech, tail_s=SILENT_TAIL_S, device=device)
+    return joined(parts, len(tokens)), " ".join(texts)
+
+
 def move(
-    sound: Sound, encoder: CompactAudioEncoder, device: torch.device, words: Words | None = None
+    sound: Sound, encoder: CompactAudioEncoder, device: torch.device, found: Found | None = None
 ) -> Movement:
     """Listen to a speech, and say it by rule.
 
     Args:
         sound: the speech alone, see ``voice.Gated``.
         encoder: one that ``knows_our_phones``, on ``device``.
-        words: what is said, if it is known.
-    Raises:
-        InputError: the speech does not sound like ``words``.
+        found: where words lie in it, if any are known.
     """
-    found = None if words is None else find(sound, words, encoder, device)
-    if found is not None and found.agreement < _HEARD:
-        raise InputError(
-            "the speech does not sound like the transcript; check that this holds all that is said, and what "
-            "--language it is, or leave it out"
-        )
     heard, named, sure = _listen(sound, encoder, device)
     begins = np.diff(named, prepend=-1) != 0
     ruled = _by_rule(sound, [PHONES[k] for k in named[begins]], np.cumsum(begins) - 1)

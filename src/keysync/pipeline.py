@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float32
 
 from keysync import memory
+from keysync.audio.recognise import open_recogniser
 from keysync.audio.voice import Gated, gate
 from keysync.cast import Part, cast, rearranged, speakers
 from keysync.clip import Frame
@@ -101,6 +102,7 @@ def sync_file(
 
     encoder = models.keyframes.encoder
     ear = encoder if knows_our_phones(encoder) else None
+    recogniser = open_recogniser() if config.recognise else None
     sounds: dict[Path, Gated] = {}
     mouths: dict[Path, Float32[np.ndarray, "all curves"] | None] = {}
     listened = tell("listen", len(set(spoken)))
@@ -109,8 +111,9 @@ def sync_file(
     for number, path in enumerate(dict.fromkeys(spoken), start=1):
         sounds[path] = gate(read_speech(path))
         mouths[path] = hear(
-            path, sounds[path], ear, models.device, report, text=texts.get(path), language=config.language
-        )
+            path, sounds[path], ear, models.device, report,
+            text=texts.get(path), language=config.language, recogniser=recogniser,
+        )  # fmt: skip
         listened(number)
     heard_s = max(sound.duration_s for sound in sounds.values())
     with report.clock("face"):

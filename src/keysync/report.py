@@ -45,6 +45,7 @@ class Report:
     people: list[int] = field(default_factory=list)
     synced_people: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # choices that were made for the user
+    recognised: dict[str, str] = field(default_factory=dict)  # speech -> what it was understood to say
     times: list[Fraction] = field(default_factory=list)
     states: list[State] = field(default_factory=list)
     boxes: list[Box | None] = field(default_factory=list)  # what was painted in each frame, frame pixels
@@ -149,6 +150,7 @@ class Report:
             "people": self.people,
             "synced_people": self.synced_people,
             "notes": self.notes,
+            "recognised": self.recognised,
             "spans": self.spans(),
             "occluders": self.occluders(),
             "boxes": self.boxes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,6 +67,26 @@ def find(sound: Sound, said: Words, encoder: CompactAudioEncoder, device: torch.
     spoken = line.word[at] >= 0
     agreement = float(likely[spoken].mean()) if spoken.any() else _LEAST
     return Found(line, at, _trusted(line, at, likely), agreement)
+
+
+def joined(parts: Sequence[tuple[int, Found]], tokens: int) -> Found:
+    """What was found in passages of a sound, as found in all of it.
+
+    Args:
+        parts: in order, each with the 20 ms at which its passage begins; it ends with the silent tail that it
+            was heard with.
+        tokens: of the whole sound.
+    """
+    phones, word = [PAUSE], [-1]
+    at, trusted = np.zeros(tokens, np.int64), np.zeros(tokens, bool)
+    for first, found in parts:
+        length = len(found.at) - SILENT_TAIL_S * TOKENS_PER_SECOND
+        at[first : first + length] = found.at[:length] + len(phones)
+        trusted[first : first + length] = found.trusted[:length]
+        word += np.where(found.line.word < 0, -1, found.line.word + max(word) + 1).tolist()
+        phones += found.line.phones
+    agreement = float(np.mean([found.agreement for _, found in parts])) if parts else _LEAST
+    return Found(Line(tuple(phones), np.array(word)), at, trusted, agreement)
 
 
 def _line(said: Words) -> Line:

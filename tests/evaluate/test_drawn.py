@@ -55,14 +55,8 @@ def test_a_model_row_is_synced_to_the_new_words_and_to_silence(
     assert found.films["tiny"].is_file()
 
 
-@pytest.mark.parametrize(
-    ("natural", "voice", "language"), [(False, "en-us+f3", "en-us"), (True, "em_alex", "es")]
-)
-def test_a_model_can_be_told_what_is_said(
-    natural: bool, voice: str, language: str, person: Person, tiny: Models, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    about = {"text_spoken": "Hola, Bob.", "voice_name": voice, "natural": natural}
-    (person.new / "meta.json").write_text(json.dumps(about))
+def _told(tiny: Models, monkeypatch: pytest.MonkeyPatch) -> list[SyncConfig]:
+    """Let no film be made; tells what was asked for."""
     told: list[SyncConfig] = []
 
     def sync(*_: object, models: Models, config: SyncConfig) -> Report:
@@ -71,8 +65,28 @@ def test_a_model_can_be_told_what_is_said(
 
     monkeypatch.setattr(drawn, "_model", lambda *_: tiny)
     monkeypatch.setattr(drawn, "sync_file", sync)
+    return told
+
+
+@pytest.mark.parametrize(
+    ("natural", "voice", "language"), [(False, "en-us+f3", "en-us"), (True, "em_alex", "es")]
+)
+def test_a_model_can_be_told_what_is_said(
+    natural: bool, voice: str, language: str, person: Person, tiny: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = {"text_spoken": "Hola, Bob.", "voice_name": voice, "natural": natural}
+    (person.new / "meta.json").write_text(json.dumps(about))
+    told = _told(tiny, monkeypatch)
     assert evaluate_person(person, ("mine",), "cpu", transcript=True).failures != []
     assert told == [SyncConfig(length="video", transcript="Hola, Bob.", language=language)]
+
+
+def test_a_model_may_write_down_what_is_said(
+    person: Person, tiny: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = _told(tiny, monkeypatch)
+    assert evaluate_person(person, ("mine",), "cpu", recognise=True).failures != []
+    assert told == [SyncConfig(length="video", recognise=True)]
 
 
 def test_a_row_that_fails_is_named_and_leaves_the_others(

@@ -109,6 +109,7 @@ def test_check_tells_what_a_transcript_lacks(
         return Movement(np.zeros((50, 7), np.float32), sure=0.9, unsaid=0.3)
 
     monkeypatch.setattr("keysync.movement.move", move)
+    monkeypatch.setattr("keysync.movement.follow", lambda _, words, *__: words)
     monkeypatch.setattr("keysync.movement.read_words", lambda text, language: [(language, text)])
     words = tmp_path / "words.txt"
     words.write_text("hola")
@@ -161,6 +162,19 @@ def test_transcripts_go_with_assigned_speeches(
         assert fact in printed
 
 
+def test_without_moonshine_it_says_how_to_get_it(
+    run: Callable[..., tuple[int, str]], make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("KEYSYNC_CACHE", str(tmp_path))
+    monkeypatch.delenv("KEYSYNC_MODELS", raising=False)
+    monkeypatch.setattr("keysync.pipeline.load_occlusion", lambda *_: None)  # its models are not there either
+    code, printed = run("sync", make_clip(3), make_speech(), "-o", tmp_path / "out.mkv", "--recognise")
+    assert code == 2
+    assert "run keysync models fetch moonshine" in printed
+    assert not (tmp_path / "out.mkv").exists()
+
+
 def test_a_person_is_given_a_speech_by_number(
     run: Callable[..., tuple[int, str]], make_clip: MakeClip, make_speech: MakeClip, tmp_path: Path
 ) -> None:
@@ -184,6 +198,7 @@ def test_a_person_is_given_a_speech_by_number(
         (["--occlusion", "sam2", "--occluder", "5,5@1e9"], 2, "occluder is '5,5@1e9'"),
         (["--occluder", "5,5@1"], 2, "add --occlusion sam2"),
         (["--language", "klingon"], 2, "klingon"),
+        (["--recognise", "--language", "fr-fr"], 2, "only English can be recognised, and language is fr-fr"),
         (["--transcript", "nowhere.txt"], 3, "nowhere.txt: cannot be read"),
     ],
 )

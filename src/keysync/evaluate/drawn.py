@@ -148,6 +148,7 @@ def evaluate_drawn(
     seed: int = SEED,
     natural: bool = False,
     transcript: bool = False,
+    recognise: bool = False,
     jobs: int = 1,
     device: str = "cpu",
     metrics: Sequence[str] | None = None,
@@ -162,6 +163,7 @@ def evaluate_drawn(
         natural: said by voices that sound like people, whose phones are where the compact model's ear finds
             them in sound and text.
         transcript: models are told what is said.
+        recognise: models write it down themselves, as far as they understand it.
     Raises:
         ConfigError: no people, no row, or a row that is neither a reference nor a model.
     """
@@ -169,7 +171,7 @@ def evaluate_drawn(
     folder = clips_folder(seed, natural)
     about = {
         "suite": "drawn", "people": people, "seed": seed, "natural": natural, "transcript": transcript,
-        "generator": VERSION,
+        "recognise": recognise, "generator": VERSION,
     }  # fmt: skip
     results = Results(about)
     with tempfile.TemporaryDirectory() as scratch, pool(jobs) as workers:
@@ -177,7 +179,9 @@ def evaluate_drawn(
             Person(f"{seed}/{number}", *_takes(folder, number), Path(scratch) / f"{number}")
             for number in draw(people, seed, workers, jobs, on_progress, natural=natural)
         ]
-        queued = {workers.submit(evaluate_person, p, tuple(rows), device, transcript): p for p in crowd}
+        queued = {
+            workers.submit(evaluate_person, p, tuple(rows), device, transcript, recognise): p for p in crowd
+        }
         found: dict[str, Found] = {}
         for count, done in enumerate(as_completed(queued), start=1):
             person = queued[done]
@@ -215,7 +219,9 @@ def label(row: str) -> str:
     return Path(row).name
 
 
-def evaluate_person(person: Person, rows: tuple[str, ...], device: str, transcript: bool = False) -> Found:
+def evaluate_person(
+    person: Person, rows: tuple[str, ...], device: str, transcript: bool = False, recognise: bool = False
+) -> Found:
     """All rows of one person; a row that fails is listed and leaves the others."""
     person.out.mkdir(parents=True)
     truth = person.new / "clip.mp4"
@@ -233,7 +239,7 @@ def evaluate_person(person: Person, rows: tuple[str, ...], device: str, transcri
             else:
                 film = person.out / f"{number}.mp4"
                 config = spoken(person.new) if transcript else SyncConfig()
-                config = replace(config, length="video")
+                config = replace(config, recognise=recognise, length="video")
                 _sync(person, person.new / "clip.wav", film, row, device, config)
                 seen = track(film)
                 scores = _scores(film, seen, person.old, person.new)

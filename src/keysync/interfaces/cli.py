@@ -74,7 +74,15 @@ def sync(
             "Person=file, several times."
         ),
     ] = None,
-    language: Annotated[Language, typer.Option(help="Of the transcripts.")] = "en-us",
+    recognise: Annotated[
+        bool,
+        typer.Option(
+            "--recognise",
+            help="Write down what is said, if it is English and no transcript is given: lips then follow the "
+            "words too (keysync models fetch moonshine).",
+        ),
+    ] = False,
+    language: Annotated[Language, typer.Option(help="Of the words.")] = "en-us",
     length: Annotated[Length, typer.Option(help="What decides how long the result is.")] = "longest",
     extend: Annotated[
         Extend, typer.Option(help="Where pictures come from if the speech is longer.")
@@ -115,7 +123,7 @@ def sync(
         raise ConfigError("give either one speech after the video, or --assign PERSON=SPEECH")
     config = SyncConfig(
         seed=seed, steps=steps, length=length, extend=extend, speaker=speaker,
-        transcript=_texts(transcript, bool(assign)), language=language,
+        transcript=_texts(transcript, bool(assign)), recognise=recognise, language=language,
         occlusion=occlusion, occluders=tuple(occluder or ()), keep_background_db=keep_background,
         resume=resume, video_codec=video_codec, crf=crf,
     )  # fmt: skip
@@ -278,13 +286,20 @@ def models(context: typer.Context) -> None:
     """List model files; 'fetch' gets what is missing."""
     if context.invoked_subcommand is not None:
         return
-    from keysync.checkpoints import cache_folder, installed, installed_kokoro, installed_sam2
+    from keysync.checkpoints import (
+        cache_folder,
+        installed,
+        installed_kokoro,
+        installed_moonshine,
+        installed_sam2,
+    )
     from keysync.outline import COMPACT, model_folder
 
     table = Table("file", "MB", "licence", "SHA-256", "where")
-    for what, rows in {"": installed(), " sam2": installed_sam2(), " kokoro": installed_kokoro()}.items():
-        for row in rows:
-            place = str(row.path) if row.path else f"not installed: keysync models fetch{what}"
+    rows = {"faces": installed(), "moonshine": installed_moonshine(), "sam2": installed_sam2()}
+    for what, files in (rows | {"kokoro": installed_kokoro()}).items():
+        for row in files:
+            place = str(row.path) if row.path else f"not installed: keysync models fetch {what}"
             table.add_row(row.name, f"{row.size / 1e6:.1f}", row.licence, row.sha256[:12], place)
     import json
 
@@ -303,17 +318,18 @@ def models(context: typer.Context) -> None:
 @models_app.command()
 def fetch(
     what: Annotated[
-        Literal["faces", "sam2", "kokoro"],
+        Literal["faces", "moonshine", "sam2", "kokoro"],
         typer.Argument(
-            help="sam2: what --occlusion sam2 needs, 156 MB; kokoro: what train compact needs, 119 MB."
+            help="moonshine: what --recognise needs, 44 MB; sam2: what --occlusion sam2 needs, 156 MB; "
+            "kokoro: what train compact needs, 119 MB."
         ),
     ] = "faces",
 ) -> None:
-    """Get the face and hand models, SAM 2 or Kokoro (all Apache-2.0) into the cache; verified by hash."""
-    from keysync.checkpoints import fetch_kokoro, fetch_sam2, installed, model_file
+    """Get models into the cache, verified by hash. Moonshine's licence is MIT, all others' Apache-2.0."""
+    from keysync.checkpoints import fetch_kokoro, fetch_moonshine, fetch_sam2, installed, model_file
 
     if what != "faces":
-        fetch_it = {"sam2": fetch_sam2, "kokoro": fetch_kokoro}[what]
+        fetch_it = {"moonshine": fetch_moonshine, "sam2": fetch_sam2, "kokoro": fetch_kokoro}[what]
         console.print(str(fetch_it()), soft_wrap=True)
         return
     for row in installed():

@@ -38,6 +38,9 @@ def evaluate(
     transcript: Annotated[
         bool, typer.Option("--transcript", help="For --suite drawn: models are told what is said.")
     ] = False,
+    recognise: Annotated[
+        bool, typer.Option("--recognise", help="For --suite drawn: models write down what is said.")
+    ] = False,
     device: Annotated[str, typer.Option(help="Where models compute: cpu, cuda, mps.")] = "cpu",
     jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
     json: Annotated[Path | None, typer.Option(help="Write all numbers.")] = None,
@@ -76,6 +79,7 @@ def evaluate(
                 seed=seed,
                 natural=natural,
                 transcript=transcript,
+                recognise=recognise,
                 jobs=jobs,
                 device=device,
                 metrics=chosen,
