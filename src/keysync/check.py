@@ -18,7 +18,7 @@ from keysync.audio.voice import Gated, gate
 from keysync.cast import cast, rearranged, speakers
 from keysync.clip import Frame
 from keysync.config import SyncConfig
-from keysync.errors import MediaError
+from keysync.errors import ConfigError, MediaError
 from keysync.face.survey import Survey, survey
 from keysync.face.track import face_tracker
 from keysync.media.read import MediaInfo, probe, read_frames, read_speech
@@ -63,6 +63,7 @@ class Check:
             "people": report.people,
             "synced_people": report.synced_people,
             "notes": report.notes,
+            "recognised": report.recognised,
             "spans": report.spans(),
             "occluders": report.occluders(),
             "problems": self.problems,
@@ -118,7 +119,9 @@ def _check(
     texts = config.texts({}, [speech] if speech else [])
     sound = read_speech(speech) if speech else Speech([np.zeros(1, np.float32)])
     gated = gate(sound)
-    if speech and (texts or config.occlusion != "off"):  # either brings PyTorch, see below
+    if config.recognise and not speech:
+        raise ConfigError("there is no speech to recognise; add one")
+    if speech and (texts or config.recognise or config.occlusion != "off"):  # each brings PyTorch, see below
         _listen(speech, gated, model, texts.get(speech), config, report)
     moments = [time.perf_counter()]
 
@@ -192,11 +195,15 @@ def _listen(
     """Tell what of a speech is hard to hear, or is not what its words say."""
     import torch
 
+    from keysync.audio.recognise import open_recogniser
     from keysync.models import compact_ear
     from keysync.movement import hear
 
     ear = compact_ear() if model.kind == "compact" else None
-    hear(path, speech, ear, torch.device("cpu"), report, text=text, language=config.language)
+    hear(
+        path, speech, ear, torch.device("cpu"), report,
+        text=text, language=config.language, recogniser=open_recogniser() if config.recognise else None,
+    )  # fmt: skip
 
 
 def _problems(

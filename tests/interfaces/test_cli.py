@@ -120,6 +120,9 @@ def test_check_tells_what_a_transcript_lacks(
     code, printed = run("check", make_clip(6), "--transcript", words)
     assert code == 2
     assert "one transcript is given for no speech" in printed
+    code, printed = run("check", make_clip(6), "--recognise")
+    assert code == 2
+    assert "there is no speech to recognise" in printed
 
 
 def test_a_plan_that_does_not_fit_into_memory_is_one_line(

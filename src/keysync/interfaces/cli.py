@@ -222,7 +222,10 @@ def check(
     transcript: Annotated[
         Path | None, typer.Option(help="What AUDIO says, as for sync: is it what is heard?")
     ] = None,
-    language: Annotated[Language, typer.Option(help="Of the transcript.")] = "en-us",
+    recognise: Annotated[
+        bool, typer.Option("--recognise", help="As for sync: what is understood of AUDIO?")
+    ] = False,
+    language: Annotated[Language, typer.Option(help="Of the words.")] = "en-us",
     length: Annotated[Length, typer.Option(help="As for sync.")] = "longest",
     extend: Annotated[Extend, typer.Option(help="As for sync.")] = "bounce",
     occlusion: Annotated[Occlusion, typer.Option(help="As for sync; looked for only with --sheet.")] = "auto",
@@ -239,8 +242,8 @@ def check(
         if path is not None and not path.parent.is_dir():
             raise ConfigError(f"{path}: its folder does not exist; make it first")
     config = SyncConfig(
-        speaker=speaker, transcript=_text(transcript) if transcript else None, language=language,
-        length=length, extend=extend, occlusion=occlusion, occluders=tuple(occluder or ()),
+        speaker=speaker, transcript=_text(transcript) if transcript else None, recognise=recognise,
+        language=language, length=length, extend=extend, occlusion=occlusion, occluders=tuple(occluder or ()),
     )  # fmt: skip
     if sheet is None:
         config = replace(config, occlusion="off", occluders=())
