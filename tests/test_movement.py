@@ -150,14 +150,18 @@ def test_lips_follow_what_is_recognised_where_the_ear_agrees(tmp_path: Path) -> 
     speech = gate(Speech(sounds))
     texts = (FIRST, FIRST, FIRST)  # the second one is misunderstood
     spans = [(edges[0], edges[1]), (edges[2], edges[3]), (edges[4], edges[5])]
-    writer = Writer(*(Passage(text, *span) for text, span in zip(texts, spans, strict=True)))
+    sure, unsure = (
+        Writer(*(Passage(text, *span, belief) for text, span in zip(texts, spans, strict=True)))
+        for belief in (1.0, 0.25)
+    )
     report, path = Report(model="compact"), tmp_path / "speech.wav"
     moved = [
         hear(path, speech, ear, CPU, report, text=None, language="en-us", recogniser=by)
-        for by in (writer, None, Writer())
+        for by in (sure, unsure, None, Writer())
     ]
-    followed, heard, nothing = (np.asarray(curves) for curves in moved)
+    followed, doubted, heard, nothing = (np.asarray(curves) for curves in moved)
     assert (nothing == heard).all()
+    np.testing.assert_allclose(doubted, 0.75 * heard + 0.25 * followed, atol=1e-5)
     same = (followed == heard).all(axis=1)
     left = [same[begin // TOKEN_HOP : end // TOKEN_HOP].mean() for begin, end in spans]
     assert left[1] == 1
@@ -169,7 +173,7 @@ def test_lips_follow_what_is_recognised_where_the_ear_agrees(tmp_path: Path) -> 
         assert np.mean(likeness(followed[here], true)) > np.mean(likeness(heard[here], true)) + 0.01
     assert report.recognised == {str(path): ""}
     assert report.notes[0].startswith(f"speech.wav: understood as “{FIRST} {FIRST}”")
-    assert report.notes[1:] == ["speech.wav: nothing was understood for sure; lips follow the sound alone"]
+    assert report.notes[2:] == ["speech.wav: nothing was understood for sure; lips follow the sound alone"]
 
 
 def test_a_model_that_can_only_listen_recognises_nothing(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeGuard
 
@@ -163,7 +163,7 @@ def recognise(
         alone = Speech([speech.samples(first * TOKEN_HOP, passage.stop)])
         found = find(alone, read_words(passage.text, language), encoder, device)
         if found.agreement >= _HEARD:
-            parts.append((first, found))
+            parts.append((first, replace(found, belief=passage.belief * found.belief)))
             texts.append(passage.text)
     tokens = AudioTokens(encoder, speech, tail_s=SILENT_TAIL_S, device=device)
     return joined(parts, len(tokens)), " ".join(texts)
@@ -183,14 +183,13 @@ def move(
     begins = np.diff(named, prepend=-1) != 0
     ruled = _by_rule(sound, [PHONES[k] for k in named[begins]], np.cumsum(begins) - 1)
     share = 0.5 * ((uniform_filter1d(sure, _NEAR, mode="nearest") - _UNSURE) / (_SURE - _UNSURE)).clip(0, 1)
+    curves = heard + share[:, None] * (ruled - heard)
     speaks, unsaid = named != PHONES.index(PAUSE), 0.0
     if found is not None:
-        ruled[found.trusted] = _by_rule(sound, found.line.phones, found.at)[found.trusted]
-        share[found.trusted] = _TOLD
-        unsaid = 1 - float(found.trusted.mean())
-    return Movement(
-        heard + share[:, None] * (ruled - heard), float(sure[speaks].mean()) if speaks.any() else 1.0, unsaid
-    )
+        said = heard + np.float32(_TOLD) * (_by_rule(sound, found.line.phones, found.at) - heard)
+        curves += found.belief[:, None] * (said - curves)
+        unsaid = float((found.belief == 0).mean())
+    return Movement(curves, float(sure[speaks].mean()) if speaks.any() else 1.0, unsaid)
 
 
 def _listen(

@@ -56,7 +56,7 @@ class Found:
 
     line: Line
     at: Int64[np.ndarray, " tokens"]  # the place in the line that is said
-    trusted: Bool[np.ndarray, " tokens"]  # whether the word, or pause, that it belongs to sounds like it
+    belief: Float32[np.ndarray, " tokens"]  # 0 to 1; none where it does not sound like its word or pause
     agreement: float  # of the sound with the words: mean log likelihood of their 20 ms, 0 at best
 
 
@@ -66,7 +66,7 @@ def find(sound: Sound, said: Words, encoder: CompactAudioEncoder, device: torch.
     at, likely = _places(sound, line, encoder, device)
     spoken = line.word[at] >= 0
     agreement = float(likely[spoken].mean()) if spoken.any() else _LEAST
-    return Found(line, at, _trusted(line, at, likely), agreement)
+    return Found(line, at, _trusted(line, at, likely).astype(np.float32), agreement)
 
 
 def joined(parts: Sequence[tuple[int, Found]], tokens: int) -> Found:
@@ -78,15 +78,15 @@ def joined(parts: Sequence[tuple[int, Found]], tokens: int) -> Found:
         tokens: of the whole sound.
     """
     phones, word = [PAUSE], [-1]
-    at, trusted = np.zeros(tokens, np.int64), np.zeros(tokens, bool)
+    at, belief = np.zeros(tokens, np.int64), np.zeros(tokens, np.float32)
     for first, found in parts:
         length = len(found.at) - SILENT_TAIL_S * TOKENS_PER_SECOND
         at[first : first + length] = found.at[:length] + len(phones)
-        trusted[first : first + length] = found.trusted[:length]
+        belief[first : first + length] = found.belief[:length]
         word += np.where(found.line.word < 0, -1, found.line.word + max(word) + 1).tolist()
         phones += found.line.phones
     agreement = float(np.mean([found.agreement for _, found in parts])) if parts else _LEAST
-    return Found(Line(tuple(phones), np.array(word)), at, trusted, agreement)
+    return Found(Line(tuple(phones), np.array(word)), at, belief, agreement)
 
 
 def _line(said: Words) -> Line:

@@ -50,6 +50,7 @@ def test_plain_english_is_written_down_where_it_is_said_and_nonsense_is_left_out
     sound = Speech([said(PLAIN), pause, nonsense, pause, said(PLAIN)])
     found = list(recogniser.passages(gate(sound)))
     assert [plain_words(passage.text) for passage in found] == [plain_words(PLAIN)] * 2
+    assert [passage.belief for passage in found] == [1.0, 1.0]
     assert found[0].stop <= len(said(PLAIN)) + RATE_HZ
     assert found[1].start >= len(sound) - len(said(PLAIN)) - RATE_HZ
 
@@ -64,6 +65,19 @@ def test_words_that_are_hardly_heard_are_less_sure(recogniser: Recogniser) -> No
     )
     assert clear > -0.3
     assert drowned < clear - 0.3
+
+
+@needs_moonshine
+@needs_flite
+def test_what_may_be_a_guess_is_believed_the_less(
+    recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speech = gate(Speech([said(PLAIN)]))
+    beliefs = []
+    for sure in (-0.2, -0.35, -0.5, -0.65):
+        monkeypatch.setattr(Recogniser, "words", lambda *_, sure=sure: [("maybe", sure), ("so", sure)])
+        beliefs.append([passage.belief for passage in recogniser.passages(speech)])
+    assert beliefs == [[1.0], [pytest.approx(5 / 6)], [pytest.approx(1 / 3)], []]
 
 
 @needs_moonshine

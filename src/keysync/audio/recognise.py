@@ -30,10 +30,10 @@ _AROUND = RATE_HZ // 4  # silence before and after it
 _CUT = RATE_HZ // 20  # how long it must be quiet where a passage is cut without a pause
 _TOKENS_PER_SECOND = 6.5  # at most, as published; more is a loop
 _BEGIN, _END = 1, 2
-# Mean log probability of the words of a passage, each of which is as likely as its least likely token.
-# Of random words with nonsense between them most have less, of other languages all; of plain sentences, even
-# over noise and music, nearly all have more (benchmarks/recognise.py).
-_SURE = -0.6
+# Mean log probability of the words of a passage, each of which is as likely as its least likely token: from
+# where on it is believed a little, and wholly. Of random words with nonsense between them most have less, of
+# other languages all; of plain sentences, unless they drown, nearly all have more (benchmarks/recognise.py).
+_UNSURE, _SURE = -0.6, -0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ class Passage:
     text: str
     start: int  # samples of the speech
     stop: int
+    belief: float  # that it says that, above 0, up to 1
 
 
 class Recogniser:
@@ -70,11 +71,13 @@ class Recogniser:
         self._tokens = _read_tokens(tokens.read_bytes())
 
     def passages(self, speech: Gated) -> Iterator[Passage]:
-        """What is said, passage by passage, where that is sure; memory does not grow with the speech."""
+        """What is said, passage by passage, where that can be believed; a long speech takes no more memory."""
         for start, stop in _stretches(speech):
             words = self.words(speech.samples(start, stop))
-            if words and np.mean([sure for _, sure in words]) > _SURE:
-                yield Passage(" ".join(word for word, _ in words), start, stop)
+            sure = float(np.mean([sure for _, sure in words])) if words else _UNSURE
+            if sure > _UNSURE:
+                belief = min((sure - _UNSURE) / (_SURE - _UNSURE), 1.0)
+                yield Passage(" ".join(word for word, _ in words), start, stop, belief)
 
     def words(self, samples: Float32[np.ndarray, " n"]) -> list[tuple[str, float]]:
         """The likeliest words of some seconds at 16 kHz, each with the least log probability of its parts."""
