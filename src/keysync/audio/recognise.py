@@ -71,7 +71,7 @@ class Recogniser:
         self._tokens = _read_tokens(tokens.read_bytes())
 
     def passages(self, speech: Gated) -> Iterator[Passage]:
-        """What is said, passage by passage, where that can be believed; a long speech takes no more memory."""
+        """What is said, passage by passage, where that can be believed; long speech takes no more memory."""
         for start, stop in _stretches(speech):
             words = self.words(speech.samples(start, stop))
             sure = float(np.mean([sure for _, sure in words])) if words else _UNSURE
