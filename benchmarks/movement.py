@@ -50,10 +50,14 @@ CONDITIONS = {
 def say(voice: str, rng: np.random.Generator) -> tuple[str, Utterance]:
     """A text, and the first 4 s of it as said."""
     text = sentence(rng, words_filling(SECONDS))
-    whole = speak(text, voice, rng)
+    return text, cut(speak(text, voice, rng))
+
+
+def cut(whole: Utterance) -> Utterance:
+    """The first 4 s of it."""
     samples = whole.samples[: round(SECONDS * RATE_HZ)]
     starts = [(phone.name, phone.start_s) for phone in whole.phones if phone.start_s < len(samples) / RATE_HZ]
-    return text, Utterance(samples, RATE_HZ, fill(starts, len(samples) / RATE_HZ))
+    return Utterance(samples, RATE_HZ, fill(starts, len(samples) / RATE_HZ))
 
 
 def opening(curves: Float32[np.ndarray, "t 7"]) -> np.ndarray:

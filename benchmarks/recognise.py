@@ -17,7 +17,7 @@ from itertools import product
 
 import numpy as np
 from jaxtyping import Float32
-from movement import CONDITIONS, CPU, SECONDS, listen, opening
+from movement import CONDITIONS, CPU, SECONDS, cut, listen, opening
 
 from keysync.audio.compact import TOKEN_HOP, CompactAudioEncoder
 from keysync.audio.recognise import Recogniser, open_recogniser
@@ -34,7 +34,7 @@ from keysync.synthetic.align import align
 from keysync.synthetic.articulate import articulate
 from keysync.synthetic.speech import TEST_VOICES, speak
 from keysync.synthetic.text import sentence, words_filling
-from keysync.synthetic.utterance import RATE_HZ, Utterance, fill
+from keysync.synthetic.utterance import Utterance
 
 PLAIN = """
 The weather this week has been lovely, so we walked along the river every morning.
@@ -65,16 +65,11 @@ Maybe we should buy some apples and cheese from the market.
 
 
 def say(text: str, voice: str, rng: np.random.Generator, ear: CompactAudioEncoder) -> Utterance:
-    """The first seconds of it as said."""
+    """The first 4 s of it as said."""
     if voice in TEST_VOICES:
-        whole = speak(text, voice, rng)
-    else:
-        how = kokoro.style(voice)
-        samples, phones = kokoro.utter(text, how, rng)
-        whole, _ = align(ear, samples, phones)
-    samples = whole.samples[: round(SECONDS * RATE_HZ)]
-    starts = [(phone.name, phone.start_s) for phone in whole.phones if phone.start_s < len(samples) / RATE_HZ]
-    return Utterance(samples, RATE_HZ, fill(starts, len(samples) / RATE_HZ))
+        return cut(speak(text, voice, rng))
+    samples, phones = kokoro.utter(text, kokoro.style(voice), rng)
+    return cut(align(ear, samples, phones)[0])
 
 
 def scores(

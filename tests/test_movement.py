@@ -84,7 +84,7 @@ def test_words_are_found_where_an_accent_has_other_vowels_for_them() -> None:
         ends_s = np.array([phone.end_s for phone in spoken.phones])
         times_s = (np.arange(len(spoken.samples) // TOKEN_HOP) + 0.5) * 0.02
         true = [spoken.phones[k].name for k in np.searchsorted(ends_s, times_s).clip(max=len(ends_s) - 1)]
-        right.append(np.mean([found.line.phones[k] == name for k, name in zip(found.at, true, strict=False)]))
+        right.append(np.mean([found.phones[k] == name for k, name in zip(found.at, true, strict=False)]))
     assert np.mean(right) > 0.86, right
 
 

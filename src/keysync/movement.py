@@ -186,7 +186,7 @@ def move(
     curves = heard + share[:, None] * (ruled - heard)
     speaks, unsaid = named != PHONES.index(PAUSE), 0.0
     if found is not None:
-        said = heard + np.float32(_TOLD) * (_by_rule(sound, found.line.phones, found.at) - heard)
+        said = heard + np.float32(_TOLD) * (_by_rule(sound, found.phones, found.at) - heard)
         curves += found.belief[:, None] * (said - curves)
         unsaid = float((found.belief == 0).mean())
     return Movement(curves, float(sure[speaks].mean()) if speaks.any() else 1.0, unsaid)

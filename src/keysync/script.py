@@ -54,8 +54,8 @@ def read_words(text: str, language: str) -> Words:
 class Found:
     """Where words lie in a sound, every 20 ms of it."""
 
-    line: Line
-    at: Int64[np.ndarray, " tokens"]  # the place in the line that is said
+    phones: tuple[str, ...]  # of all words, with the pauses that may be between them
+    at: Int64[np.ndarray, " tokens"]  # which of them is said
     belief: Float32[np.ndarray, " tokens"]  # 0 to 1; none where it does not sound like its word or pause
     agreement: float  # of the sound with the words: mean log likelihood of their 20 ms, 0 at best
 
@@ -66,7 +66,7 @@ def find(sound: Sound, said: Words, encoder: CompactAudioEncoder, device: torch.
     at, likely = _places(sound, line, encoder, device)
     spoken = line.word[at] >= 0
     agreement = float(likely[spoken].mean()) if spoken.any() else _LEAST
-    return Found(line, at, _trusted(line, at, likely).astype(np.float32), agreement)
+    return Found(line.phones, at, _trusted(line, at, likely).astype(np.float32), agreement)
 
 
 def joined(parts: Sequence[tuple[int, Found]], tokens: int) -> Found:
@@ -77,16 +77,15 @@ def joined(parts: Sequence[tuple[int, Found]], tokens: int) -> Found:
             was heard with.
         tokens: of the whole sound.
     """
-    phones, word = [PAUSE], [-1]
+    phones: tuple[str, ...] = (PAUSE,)
     at, belief = np.zeros(tokens, np.int64), np.zeros(tokens, np.float32)
     for first, found in parts:
         length = len(found.at) - SILENT_TAIL_S * TOKENS_PER_SECOND
         at[first : first + length] = found.at[:length] + len(phones)
         belief[first : first + length] = found.belief[:length]
-        word += np.where(found.line.word < 0, -1, found.line.word + max(word) + 1).tolist()
-        phones += found.line.phones
+        phones += found.phones
     agreement = float(np.mean([found.agreement for _, found in parts])) if parts else _LEAST
-    return Found(Line(tuple(phones), np.array(word)), at, belief, agreement)
+    return Found(phones, at, belief, agreement)
 
 
 def _line(said: Words) -> Line:
