@@ -98,8 +98,8 @@ def main() -> None:
                 scores[name].append(correlation(opening(moved.curves[: len(heard)]), true))
                 if told is None:
                     scores["sure"].append(moved.sure)
-            scores["own text"].append(find(sound, words, ear, CPU).agreement)
-            scores["other text"].append(find(sound, read_words(other, "en-us"), ear, CPU).agreement)
+            scores["own text"].append(find(sound, words, ear, CPU)[1])
+            scores["other text"].append(find(sound, read_words(other, "en-us"), ear, CPU)[1])
         means = "".join(f"{np.mean(scores[name]):14.3f}" for name in columns)
         shares = "".join(f"{np.mean(scores[name]):14.2f}" for name in ("sure", "own text", "other text"))
         print(f"{voice + ', ' + condition:22}{means}{shares}")

@@ -80,7 +80,7 @@ def test_words_are_found_where_an_accent_has_other_vowels_for_them() -> None:
     ):
         spoken = said(text, seed)  # Scottish, by American names: the ear names half of these vowels otherwise
         phones = [phone.name for phone in spoken.phones if phone.name != PAUSE]
-        found = script.find(Speech([spoken.samples]), [tuple(phones)], compact_ear(), CPU)
+        found, _ = script.find(Speech([spoken.samples]), [tuple(phones)], compact_ear(), CPU)
         ends_s = np.array([phone.end_s for phone in spoken.phones])
         times_s = (np.arange(len(spoken.samples) // TOKEN_HOP) + 0.5) * 0.02
         true = [spoken.phones[k].name for k in np.searchsorted(ends_s, times_s).clip(max=len(ends_s) - 1)]
@@ -121,7 +121,8 @@ def test_speech_that_drowns_is_hard_to_hear() -> None:
 def test_what_the_text_does_not_hold_is_left_to_the_ear() -> None:
     ear, order = compact_ear(), (FIRST, SECOND, FIRST, FIRST)
     sound = Speech([said(text).samples for text in order])
-    told, heard = move(sound, ear, CPU, find(sound, words(FIRST) * 3, ear, CPU)), move(sound, ear, CPU)
+    found, _ = find(sound, words(FIRST) * 3, ear, CPU)
+    told, heard = move(sound, ear, CPU, found), move(sound, ear, CPU)
     edges = np.cumsum([0, *(len(said(text).samples) // TOKEN_HOP for text in order)])
     same = (told.curves == heard.curves).all(axis=1)
     left = [same[begin:end].mean() for begin, end in pairwise(edges)]

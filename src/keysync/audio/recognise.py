@@ -14,15 +14,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 from scipy.ndimage import uniform_filter1d
 
 from keysync.audio.voice import Gated
-from keysync.checkpoints import moonshine_file
-from keysync.errors import MissingProgram
+from keysync.checkpoints import moonshine_file, open_onnx
 from keysync.speech import SPEECH_RATE_HZ as RATE_HZ
 
 _LONGEST = 15 * RATE_HZ  # samples of a passage; longer ones are understood no better
@@ -55,19 +53,7 @@ class Recogniser:
         Raises:
             MissingProgram: onnxruntime is not installed.
         """
-        try:
-            import onnxruntime
-        except ModuleNotFoundError as error:
-            raise MissingProgram(
-                "onnxruntime: not installed; run pip install 'keysync[recognise]'"
-            ) from error
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-
-        def opened(path: Path) -> Any:
-            return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-        self._encoder, self._decoder = opened(encoder), opened(decoder)
+        self._encoder, self._decoder = (open_onnx(path, "recognise") for path in (encoder, decoder))
         self._tokens = _read_tokens(tokens.read_bytes())
 
     def passages(self, speech: Gated) -> Iterator[Passage]:

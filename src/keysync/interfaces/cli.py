@@ -299,9 +299,14 @@ def models(context: typer.Context) -> None:
     from keysync.outline import COMPACT, model_folder
 
     table = Table("file", "MB", "licence", "SHA-256", "where")
-    rows = {"faces": installed(), "moonshine": installed_moonshine(), "sam2": installed_sam2()}
-    for what, files in (rows | {"kokoro": installed_kokoro()}).items():
-        for row in files:
+    kinds = {
+        "faces": installed,
+        "moonshine": installed_moonshine,
+        "sam2": installed_sam2,
+        "kokoro": installed_kokoro,
+    }
+    for what, rows in kinds.items():
+        for row in rows():
             place = str(row.path) if row.path else f"not installed: keysync models fetch {what}"
             table.add_row(row.name, f"{row.size / 1e6:.1f}", row.licence, row.sha256[:12], place)
     import json

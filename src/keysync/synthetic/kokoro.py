@@ -20,9 +20,9 @@ from typing import Any, get_args
 import numpy as np
 from jaxtyping import Float32
 
-from keysync.checkpoints import KOKORO, kokoro_file
+from keysync.checkpoints import KOKORO, kokoro_file, open_onnx
 from keysync.config import Language
-from keysync.errors import InputError, MissingProgram
+from keysync.errors import InputError
 from keysync.synthetic.pronounce import ENGLISH, OTHERS, phones, spell
 from keysync.synthetic.text import babble, sentence, words_filling
 from keysync.synthetic.utterance import PAUSE, at_any_level, resample_sound
@@ -161,16 +161,7 @@ def speak_kokoro(script: Script, how: Style, speed: float) -> Float32[np.ndarray
 
 @lru_cache(maxsize=1)
 def _network() -> Any:
-    try:
-        import onnxruntime
-    except ModuleNotFoundError as error:
-        raise MissingProgram("onnxruntime: not installed; run pip install 'keysync[synthetic]'") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(
-        kokoro_file("model.onnx"), options, providers=["CPUExecutionProvider"]
-    )
+    return open_onnx(kokoro_file("model.onnx"), "synthetic")
 
 
 @lru_cache(maxsize=1)
