@@ -24,35 +24,35 @@ LONG_PAUSE_S = 0.18  # the lips close in a pause longer than this
 # What the audio encoder learns to tell of a mouth, and what it is divided by: rough deviations, so that each
 # counts alike.
 CURVES = ("jaw", "closure", "tuck", "rounding", "stretch", "upper", "lower")
-CURVE_SCALES = (0.12, 0.40, 0.30, 0.25, 0.06, 0.06, 0.08)
+CURVE_SCALES = (0.12, 0.40, 0.30, 0.40, 0.144, 0.06, 0.08)
 
 _SHAPES = ("jaw", "funnel", "pucker", "stretch", "smile", "upper", "lower", "tongue_up", "tongue_out")
 _TARGETS: dict[str, dict[str, float]] = {
     "AA": {"jaw": 0.42, "upper": 0.08, "lower": 0.18},
-    "AE": {"jaw": 0.38, "stretch": 0.15, "smile": 0.10, "upper": 0.15, "lower": 0.25},
+    "AE": {"jaw": 0.38, "stretch": 0.36, "smile": 0.18, "upper": 0.15, "lower": 0.25},
     "AH": {"jaw": 0.28, "upper": 0.06, "lower": 0.15},
     "AX": {"jaw": 0.18, "upper": 0.04, "lower": 0.12},
-    "AO": {"jaw": 0.34, "funnel": 0.35, "pucker": 0.15, "upper": 0.05, "lower": 0.15},
-    "EH": {"jaw": 0.28, "stretch": 0.15, "smile": 0.05, "upper": 0.10, "lower": 0.20, "tongue_up": 0.1},
-    "ER": {"jaw": 0.18, "funnel": 0.30, "pucker": 0.15, "upper": 0.05, "lower": 0.15, "tongue_up": 0.3},
-    "IH": {"jaw": 0.18, "stretch": 0.15, "smile": 0.05, "upper": 0.08, "lower": 0.20, "tongue_up": 0.2},
-    "IY": {"jaw": 0.12, "stretch": 0.25, "smile": 0.20, "upper": 0.10, "lower": 0.25, "tongue_up": 0.3},
-    "UH": {"jaw": 0.16, "funnel": 0.35, "pucker": 0.25, "upper": 0.03, "lower": 0.10},
-    "UW": {"jaw": 0.10, "funnel": 0.30, "pucker": 0.60, "lower": 0.05},
-    "OW": {"jaw": 0.26, "funnel": 0.40, "pucker": 0.30, "upper": 0.03, "lower": 0.10},
+    "AO": {"jaw": 0.34, "funnel": 0.40, "pucker": 0.40, "upper": 0.05, "lower": 0.15},
+    "EH": {"jaw": 0.28, "stretch": 0.36, "smile": 0.09, "upper": 0.10, "lower": 0.20, "tongue_up": 0.1},
+    "ER": {"jaw": 0.18, "funnel": 0.36, "pucker": 0.36, "upper": 0.05, "lower": 0.15, "tongue_up": 0.3},
+    "IH": {"jaw": 0.18, "stretch": 0.36, "smile": 0.09, "upper": 0.08, "lower": 0.20, "tongue_up": 0.2},
+    "IY": {"jaw": 0.12, "stretch": 0.60, "smile": 0.36, "upper": 0.10, "lower": 0.25, "tongue_up": 0.3},
+    "UH": {"jaw": 0.16, "funnel": 0.40, "pucker": 0.56, "upper": 0.03, "lower": 0.10},
+    "UW": {"jaw": 0.10, "funnel": 0.36, "pucker": 1.08, "lower": 0.05},
+    "OW": {"jaw": 0.26, "funnel": 0.46, "pucker": 0.66, "upper": 0.03, "lower": 0.10},
     "P": {"jaw": 0.05},
-    "F": {"jaw": 0.07, "stretch": 0.05, "upper": 0.22},
-    "TH": {"jaw": 0.12, "stretch": 0.05, "upper": 0.08, "lower": 0.20, "tongue_up": 0.4, "tongue_out": 0.8},
-    "DH": {"jaw": 0.12, "stretch": 0.05, "upper": 0.08, "lower": 0.20, "tongue_up": 0.4, "tongue_out": 0.6},
-    "T": {"jaw": 0.08, "stretch": 0.08, "upper": 0.08, "lower": 0.20, "tongue_up": 1.0},
-    "L": {"jaw": 0.16, "stretch": 0.05, "upper": 0.06, "lower": 0.16, "tongue_up": 1.0},
-    "S": {"jaw": 0.04, "stretch": 0.18, "smile": 0.05, "upper": 0.12, "lower": 0.28, "tongue_up": 0.4},
-    "SH": {"jaw": 0.06, "funnel": 0.50, "pucker": 0.10, "upper": 0.15, "lower": 0.20, "tongue_up": 0.5},
+    "F": {"jaw": 0.07, "stretch": 0.12, "upper": 0.22},
+    "TH": {"jaw": 0.12, "stretch": 0.12, "upper": 0.08, "lower": 0.20, "tongue_up": 0.4, "tongue_out": 0.8},
+    "DH": {"jaw": 0.12, "stretch": 0.12, "upper": 0.08, "lower": 0.20, "tongue_up": 0.4, "tongue_out": 0.6},
+    "T": {"jaw": 0.08, "stretch": 0.19, "upper": 0.08, "lower": 0.20, "tongue_up": 1.0},
+    "L": {"jaw": 0.16, "stretch": 0.12, "upper": 0.06, "lower": 0.16, "tongue_up": 1.0},
+    "S": {"jaw": 0.04, "stretch": 0.43, "smile": 0.09, "upper": 0.12, "lower": 0.28, "tongue_up": 0.4},
+    "SH": {"jaw": 0.06, "funnel": 0.56, "pucker": 0.40, "upper": 0.15, "lower": 0.20, "tongue_up": 0.5},
     "K": {"jaw": 0.14, "upper": 0.04, "lower": 0.10},
     "HH": {"jaw": 0.15, "upper": 0.04, "lower": 0.10},
-    "R": {"jaw": 0.11, "funnel": 0.35, "pucker": 0.20, "upper": 0.03, "lower": 0.12, "tongue_up": 0.3},
-    "W": {"jaw": 0.06, "funnel": 0.20, "pucker": 0.75, "lower": 0.02},
-    "Y": {"jaw": 0.09, "stretch": 0.20, "smile": 0.10, "upper": 0.06, "lower": 0.18, "tongue_up": 0.5},
+    "R": {"jaw": 0.11, "funnel": 0.40, "pucker": 0.48, "upper": 0.03, "lower": 0.12, "tongue_up": 0.3},
+    "W": {"jaw": 0.06, "funnel": 0.32, "pucker": 1.20, "lower": 0.02},
+    "Y": {"jaw": 0.09, "stretch": 0.48, "smile": 0.18, "upper": 0.06, "lower": 0.18, "tongue_up": 0.5},
     PAUSE: {},
 }
 # Sounds that the lips cannot tell apart.

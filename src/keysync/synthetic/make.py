@@ -60,7 +60,7 @@ from keysync.synthetic.surface import Lamp
 from keysync.synthetic.text import sentence, words_filling
 from keysync.synthetic.utterance import RATE_HZ, Phone, Utterance
 
-VERSION = 3  # of the generator: the same plan gives the same frames within one version
+VERSION = 4  # of the generator: the same plan gives the same frames within one version
 _SPLITS = ("train", "test")
 _KINDS = ("identity", "voice", "text", "scene", "motion", "occluder", "room")  # append only: places are seeds
 _OVERSAMPLE = 1.25  # samples per pixel along each side: smoother edges for a third more time

@@ -17,7 +17,7 @@ from keysync.diffusion.compact_autoencoder import CompactAutoencoder
 from keysync.parallel import in_order
 from keysync.train.dataset import Batch, Batches, PreparedClip
 
-SCALES = (0.19, 0.13)  # cm; about how much speech moves gap and width, so that each counts alike
+SCALES = (0.19, 0.24)  # cm; about how much speech moves gap and width, so that each counts alike
 _SEGMENTS, _FRAMES, _RATE = 12, 4, 2e-3
 _STRANGERS = 0.1  # weight of the error that is the same in all of a person's frames
 _SPOILT = 0.1  # noise up to that deviation: estimates are not as clean as true frames
