@@ -27,6 +27,7 @@ CURVES = ("jaw", "closure", "tuck", "rounding", "stretch", "upper", "lower")
 CURVE_SCALES = (0.12, 0.40, 0.30, 0.40, 0.144, 0.06, 0.08)
 
 _SHAPES = ("jaw", "funnel", "pucker", "stretch", "smile", "upper", "lower", "tongue_up", "tongue_out")
+# Rounding and spread go as far as the face mesh sees them go on footage: docs/synthetic.md.
 _TARGETS: dict[str, dict[str, float]] = {
     "AA": {"jaw": 0.42, "upper": 0.08, "lower": 0.18},
     "AE": {"jaw": 0.38, "stretch": 0.36, "smile": 0.18, "upper": 0.15, "lower": 0.25},
