@@ -260,6 +260,7 @@ def test_the_face_mesh_sees_drawn_faces_and_what_their_lips_do() -> None:
         followed.append((correlation(opening(landmarks), gap), correlation(width(landmarks), across)))
     # A rounded mouth of the same gap looks more open to the mesh, a spread one less: on average it follows.
     assert (np.mean(followed, axis=0) > 0.9).all(), followed
+    assert min(gap for gap, _ in followed) > 0.85, followed
 
 
 def test_a_plan_without_a_frame_is_refused() -> None:
