@@ -97,9 +97,9 @@ def test_the_hours_grow_with_the_work_and_shrink_with_the_cores() -> None:
     usual = Plan().hours(2)
     assert 3 < sum(usual.values()) < 12
     first = "draw and audio encoder"
-    more = Plan(clips=4800).hours(2)[first] - usual[first]
-    assert Plan(clips=9000).hours(2)[first] - usual[first] == pytest.approx(2 * more)
-    assert Plan(clips=4800).hours(4)[first] - Plan().hours(4)[first] == pytest.approx(more / 2)
+    more = Plan(clips=4900).hours(2)[first] - usual[first]
+    assert Plan(clips=8900).hours(2)[first] - usual[first] == pytest.approx(2 * more)
+    assert Plan(clips=4900).hours(4)[first] - Plan().hours(4)[first] == pytest.approx(more / 2)
     assert Plan(audio_steps=16000).hours(2)[first] > usual[first]
     assert {part for part, hours in Plan().hours(16, gpu=True).items() if hours} == {first, "prepare"}
 

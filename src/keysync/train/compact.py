@@ -47,7 +47,7 @@ SAMPLING = {
 # Seconds of one core (AMD EPYC of 2026, without AVX-512): a person, a frame of 384 pixels, a clip's crops, an
 # hour of speech and of natural speech. Then of two such cores: a step of each network, the judge of lips
 # (estimated from a core with AVX-512).
-_PERSON_S, _FRAME_S, _PREPARE_S, _SPEECH_S, _NATURAL_S = 2.5, 0.093, 0.7, 225.0, 2700.0
+_PERSON_S, _FRAME_S, _PREPARE_S, _SPEECH_S, _NATURAL_S = 2.5, 0.093, 0.4, 225.0, 2700.0
 _AUDIO_STEP_S, _DECODER_STEP_S, _REFINE_STEP_S, _KEYFRAME_STEP_S = 0.62, 0.38, 0.47, 0.37
 _INTERPOLATION_STEP_S, _JUDGE_S = 0.87, 350.0
 
@@ -57,8 +57,8 @@ class Plan:
     """How much of everything; the defaults are about what the shipped weights were made with."""
 
     seed: int = 1
-    clips: int = 600
-    seconds: float = 2.8  # of every clip
+    clips: int = 900
+    seconds: float = 1.6  # of every clip: rather more people than more of each
     speech_hours: float = 10.0
     audio_steps: int = 8000
     natural_hours: float = 3.8

@@ -42,7 +42,7 @@ class TrainConfig:
     steps: int
     frames_per_step: int = 16
     window: int = 4  # frames of a segment once time is learned
-    single_share: float = 0.8  # share of the steps on single frames (keyframes only)
+    single_share: float = 0.5  # share of the steps on single frames (keyframes only)
     rate: float = 1e-3
     audio_rate: float = 2e-3  # the sound embedding learns faster than the rest
     weight_decay: float = 0.02
