@@ -54,7 +54,7 @@ _INTERPOLATION_STEP_S, _JUDGE_S = 0.87, 350.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """How much of everything; the defaults are about what the shipped weights were made with."""
+    """How much of everything."""
 
     seed: int = 1
     clips: int = 900
