@@ -25,7 +25,7 @@ needs_voices = pytest.mark.skipif(
 )
 TINY = Plan(
     clips=4, seconds=0.6, speech_hours=0.003, audio_steps=3, natural_steps=0, decoder_steps=2,
-    keyframe_steps=3, interpolation_steps=2, refine_steps=2,
+    keyframe_steps=3, keyframe_again_steps=2, interpolation_steps=2, refine_steps=2,
 )  # fmt: skip
 
 

@@ -418,6 +418,9 @@ def train_compact_model(
     out: Annotated[Path, typer.Argument(help="Working folder; run again to go on.")],
     clips: Annotated[int | None, typer.Option(help="People to draw.")] = None,
     keyframe_steps: Annotated[int | None, typer.Option(help="Steps of stage one.")] = None,
+    keyframe_again_steps: Annotated[
+        int | None, typer.Option(help="Its steps in a second round, on several frames of a person at a time.")
+    ] = None,
     interpolation_steps: Annotated[int | None, typer.Option(help="Steps of stage two.")] = None,
     decoder_steps: Annotated[int | None, typer.Option(help="Steps of the decoder.")] = None,
     refine_steps: Annotated[

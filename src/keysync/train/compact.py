@@ -65,6 +65,7 @@ class Plan:
     natural_steps: int = 3600  # of each of two rounds
     decoder_steps: int = 3000
     keyframe_steps: int = 26000
+    keyframe_again_steps: int = 14000  # of their second round
     interpolation_steps: int = 4000
     refine_steps: int = 3600
 
@@ -79,12 +80,13 @@ class Plan:
         said_s = self.speech_hours * _SPEECH_S + (
             self.natural_hours * _NATURAL_S if self.natural_steps else 0
         )
+        keyframe_steps = self.keyframe_steps + self.keyframe_again_steps
         heard_s = (self.audio_steps + 2 * self.natural_steps) * _AUDIO_STEP_S
         return {
             "draw and audio encoder": ((drawn_s + said_s) / jobs + learning * heard_s) / 3600,
             "prepare": self.clips * _PREPARE_S / 3600,
             "autoencoder": learning * self.decoder_steps * _DECODER_STEP_S / 3600,
-            "keyframes": learning * (self.keyframe_steps * _KEYFRAME_STEP_S + _JUDGE_S) / 3600,
+            "keyframes": learning * (keyframe_steps * _KEYFRAME_STEP_S + _JUDGE_S) / 3600,
             "interpolation": learning * self.interpolation_steps * _INTERPOLATION_STEP_S / 3600,
             "decoder again": learning * self.refine_steps * _REFINE_STEP_S / 3600,
         }
@@ -143,7 +145,7 @@ def train_compact(
     prepare(out, plan, say)
     say(f"4/7 autoencoder: {plan.decoder_steps} steps")
     train_autoencoder(out, plan, where, say)
-    say(f"5/7 keyframes: {plan.keyframe_steps} steps")
+    say(f"5/7 keyframes: {plan.keyframe_steps} steps, then {plan.keyframe_again_steps} on several frames")
     train_network(out, "keyframes", plan, where, say)
     say(f"6/7 interpolation: {plan.interpolation_steps} steps")
     train_network(out, "interpolation", plan, where, say)
@@ -225,19 +227,32 @@ def train_network(out: Path, stage: str, plan: Plan, device: torch.device, say: 
     network = CompactUNet(CompactUNetConfig())
     if stage == "keyframes":
         keyframes = None
-        config = TrainConfig(stage="keyframes", steps=plan.keyframe_steps, seed=plan.seed)
+        # Only several frames of a person tell how the lips move; of them one round is too few.
+        rounds = {
+            "keyframes": TrainConfig(stage="keyframes", steps=plan.keyframe_steps, seed=plan.seed),
+            "keyframes2": TrainConfig(
+                stage="keyframes", steps=plan.keyframe_again_steps, single_share=0.0, rate=6e-4,
+                audio_rate=1.2e-3, seed=plan.seed + 3,
+            ),
+        }  # fmt: skip
     else:
         _fill(network, out / "model" / "keyframes.safetensors")
         keyframes = deepcopy(network).to(device).eval().requires_grad_(False)
-        config = TrainConfig(
-            stage="interpolation", steps=plan.interpolation_steps, window=LAYOUT.window, frames_per_step=27,
-            generated=0.8, rate=5e-4, audio_rate=5e-4, lips_weight=0.03, seed=plan.seed + 1,
+        rounds = {
+            "interpolation": TrainConfig(
+                stage="interpolation", steps=plan.interpolation_steps, window=LAYOUT.window,
+                frames_per_step=27, generated=0.8, rate=5e-4, audio_rate=5e-4, lips_weight=0.03,
+                seed=plan.seed + 1,
+            )
+        }  # fmt: skip
+    judge = _judge(out, autoencoder, clips[:-HELD_OUT], plan, say)
+    network.to(device)
+    for name, config in rounds.items():
+        network = train_stage(
+            network.train().requires_grad_(True), autoencoder, clips[:-HELD_OUT], clips[-HELD_OUT:],
+            out / name, config, judge, keyframes=keyframes, say=say,
         )  # fmt: skip
-    average = train_stage(
-        network.to(device), autoencoder, clips[:-HELD_OUT], clips[-HELD_OUT:], out / stage, config,
-        _judge(out, autoencoder, clips[:-HELD_OUT], plan, say), keyframes=keyframes, say=say,
-    )  # fmt: skip
-    save_half(average, out / "model" / f"{stage}.safetensors")
+    save_half(network, out / "model" / f"{stage}.safetensors")
 
 
 def _judge(
