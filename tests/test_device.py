@@ -209,6 +209,7 @@ def test_every_part_of_training_is_the_same_there(tmp_path: Path) -> None:
                 seed=0,
                 side=32,
                 painter=keyframes,
+                judge=judge,
                 batch=3,
             )
         results.append([_figures(out / part / "curve.csv") for part in ("one", "two", "three", "four")])

@@ -1,4 +1,5 @@
 import csv
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -6,12 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from keysync.diffusion.compact_autoencoder import CompactAutoencoder, CompactAutoencoderConfig
+from keysync.diffusion.autoencoder import Surroundings
+from keysync.diffusion.compact_autoencoder import CompactAutoencoder, CompactAutoencoderConfig, lay_over
 from keysync.diffusion.compact_unet import CompactUNet, CompactUNetConfig
 from keysync.diffusion.denoiser import Denoiser
 from keysync.train.autoencoder import fit_components, psnr, train_decoder
 from keysync.train.dataset import Batches, PreparedClip
-from keysync.train.judge import train_judge
+from keysync.train.judge import Judge, train_judge
 from keysync.train.loop import TrainConfig, stage_loss, train_stage
 
 PARTS = CompactAutoencoderConfig(channels=4, patch=16, shrink=1, widths=(8, 8))
@@ -85,6 +87,30 @@ def test_the_decoder_learns_what_a_painting_stands_for(
     )
     assert float(last["painted_psnr"]) > float(came["painted_psnr"])
     assert (tmp_path / "curve.png").exists()
+
+
+def test_the_decoder_keeps_the_lips_as_a_judge_reads_them(
+    autoencoder: CompactAutoencoder, clips: list[PreparedClip], tmp_path: Path
+) -> None:
+    judge = Judge(4, 4)
+    judge.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    nn.init.normal_(judge.layers[1].weight, std=2.0)  # sees what the other losses hardly do
+    judge.requires_grad_(False)
+    seen = Batches(clips, autoencoder, np.random.default_rng(0)).draw(12, 1, windows=False)
+    true, mask = seen.pictures[:, 0], nn.functional.interpolate(seen.told.mask[:, 0], size=(64, 64))
+    around = Surroundings(seen.portrait, true * (1 - mask), mask)
+
+    def missed(reader: Judge | None) -> float:
+        trained = train_decoder(
+            deepcopy(autoencoder), clips, clips[:1], tmp_path / str(reader is None), steps=60, seed=0,
+            side=32, rate=5e-3, judge=reader,
+        )  # fmt: skip
+        with torch.no_grad():
+            decoded = lay_over(*trained.decode_working(seen.target[:, 0], around), seen.portrait, 64)
+            read = judge(trained.encode_working(torch.lerp(true, decoded, mask)))
+            return float(nn.functional.mse_loss(read, judge(seen.target[:, 0])))
+
+    assert missed(judge) < 0.5 * missed(None)
 
 
 @pytest.mark.parametrize(("stage", "offset_counts"), [("keyframes", False), ("interpolation", True)])

@@ -20,11 +20,13 @@ from keysync.diffusion.compact_unet import CompactUNet
 from keysync.diffusion.condition import Condition
 from keysync.parallel import in_order
 from keysync.train.dataset import Batch, Batches, PreparedClip, recolour
+from keysync.train.judge import Judge
 from keysync.train.loop import AUDIO_GUIDANCE, paint
 from keysync.train.run import SAVE_EVERY_S, Checkpoint, Progress, Say, note, to_log
 
 _PAINTED, _GUIDANCES = 0.7, (1.0, 2.0)  # share of the latents that are painted, and how
 _DETAIL = 3.0  # weight of the local strength of detail
+_LIPS = 0.1  # weight of what the judge reads
 _CAST = 0.15  # how far painted colours are led astray, of -1..1
 _CAST_CELLS = 6  # in so many places a side
 _SCORES = ("psnr", "mouth_psnr", "sharpness")
@@ -137,6 +139,7 @@ def train_decoder(
     steps: int,
     seed: int,
     painter: CompactUNet | None = None,
+    judge: Judge | None = None,
     batch: int = 12,
     side: int = 128,
     rate: float = 1e-3,
@@ -152,9 +155,11 @@ def train_decoder(
     their colours are shifted, so that it takes those from the reference.
 
     Loss: L1 + 0.5 gradient L1 + 0.5 L2, and 3 times L1 of the local strength of detail, without which teeth
-    and stubble average out; the lips count three times. The encoder stays the principal components. Resumes
-    from ``out/checkpoint.pt``; ``out/curve.csv`` lists ``psnr`` on ``held_out``, its first row being the
-    components alone, with ``painter`` its second the decoder as it came.
+    and stubble average out; the lips count three times. With ``judge`` (``train/judge.py``) also 0.1 times L2
+    of the lips that it reads off what was decoded, encoded again, against the true ones: all else is content
+    with the reference's corners of the mouth wherever a painting is unsure. The encoder stays the principal
+    components. Resumes from ``out/checkpoint.pt``; ``out/curve.csv`` lists ``psnr`` on ``held_out``, its
+    first row being the components alone, with ``painter`` its second the decoder as it came.
     """
     out.mkdir(parents=True, exist_ok=True)
     autoencoder.components.requires_grad_(False)
@@ -167,7 +172,7 @@ def train_decoder(
     begin = last = time.monotonic()
     painters = [None] if painter is None else [None, painter]
 
-    def judge(*, linear: bool = False) -> dict[str, float]:
+    def scores(*, linear: bool = False) -> dict[str, float]:
         figures = dict[str, float]()
         for by in painters:
             names = [("" if by is None else "painted_") + name for name in _SCORES]
@@ -177,9 +182,9 @@ def train_decoder(
 
     if step == 0:
         curve.unlink(missing_ok=True)
-        judge(linear=True)
+        scores(linear=True)
         if painter is not None:
-            judge()
+            scores()
 
     def draw(step: int) -> tuple[Batch, np.random.Generator]:
         rng = np.random.default_rng([seed, step])
@@ -211,6 +216,10 @@ def train_decoder(
             + 0.5 * (error**2 * weight).mean()
             + _DETAIL * (strength - wanted).abs().mean()
         )
+        if judge is not None:
+            pasted = torch.lerp(cut.target, decoded, cut.mask)
+            read, right = judge(_encoded(pasted, cut, seen, autoencoder)), judge(seen.target[:, 0])
+            loss = loss + _LIPS * F.mse_loss(read, right)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -221,7 +230,7 @@ def train_decoder(
             torch._foreach_lerp_(list(average.parameters()), list(autoencoder.parameters()), 1 - keep)
         if time.monotonic() - last > SAVE_EVERY_S or step == steps:
             checkpoint.save(step)
-            figures, kind = judge(), "" if painter is None else "painted_"
+            figures, kind = scores(), "" if painter is None else "painted_"
             progress.tell(step, **{name: figures[kind + name] for name in _SCORES[1:]})
             last = time.monotonic()
     return average
@@ -256,6 +265,7 @@ def _discoloured(
 class _Cut:
     """Squares around the mouths of a batch."""
 
+    corners: list[tuple[int, int]]  # the first row and column of each, in cells
     latents: Float[Tensor, "n c v v"]
     target: Float[Tensor, "n 3 s s"]  # -1..1
     reference: Float[Tensor, "n 3 s s"]  # the same place of another frame
@@ -269,12 +279,24 @@ def _cut(seen: Batch, latents: Float[Tensor, "n c h w"], cells: int, rng: np.ran
     patch = seen.portrait.shape[-1] // whole
     fields = [latents, seen.pictures[:, 0], seen.portrait]
     fields += [_cover(field[:, 0, 0], seen.portrait) for field in (seen.told.mask, seen.mouth)]
-    cuts = []
+    cuts, corners = [], []
     for index, mouth in enumerate(seen.mouth[:, 0, 0]):
         places = (mouth if mouth.any() else torch.ones_like(mouth)).nonzero().float().mean(dim=0)
         corner = places.cpu().numpy() - cells / 2 + rng.uniform(-2, 2, 2)
         top, left = np.round(corner).astype(int).clip(0, whole - cells)
+        corners.append((int(top), int(left)))
         small = (slice(top, top + cells), slice(left, left + cells))
         large = tuple(slice(patch * part.start, patch * part.stop) for part in small)
         cuts.append([field[index][:, *(large if field is not latents else small)] for field in fields])
-    return _Cut(*(torch.stack(part) for part in zip(*cuts, strict=True)))
+    return _Cut(corners, *(torch.stack(part) for part in zip(*cuts, strict=True)))
+
+
+def _encoded(
+    pictures: Float[Tensor, "n 3 s s"], cut: _Cut, seen: Batch, autoencoder: CompactAutoencoder
+) -> Float[Tensor, "n c h w"]:
+    """Latents of whole crops, true but where ``pictures`` were cut out."""
+    latents, whole = autoencoder.encode_working(pictures), seen.target[:, 0].clone()
+    rows, columns = latents.shape[-2:]
+    for index, (top, left) in enumerate(cut.corners):
+        whole[index, :, top : top + rows, left : left + columns] = latents[index]
+    return whole

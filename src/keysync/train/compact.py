@@ -211,9 +211,10 @@ def refine_decoder(out: Path, plan: Plan, device: torch.device, say: Say) -> Non
     autoencoder, painter = CompactAutoencoder(CompactAutoencoderConfig()), CompactUNet(CompactUNetConfig())
     _fill(autoencoder.to(device), _first_autoencoder(out))
     _fill(painter.to(device), out / "model" / "keyframes.safetensors")
+    judge = _judge(out, autoencoder, clips[:-HELD_OUT], plan, say)
     autoencoder = train_decoder(
         autoencoder, clips[:-HELD_OUT], clips[-HELD_OUT:], out / "decoder", steps=plan.refine_steps,
-        seed=plan.seed + 2, painter=painter.eval().requires_grad_(False), rate=5e-4, say=say,
+        seed=plan.seed + 2, painter=painter.eval().requires_grad_(False), judge=judge, rate=5e-4, say=say,
     )  # fmt: skip
     save_half(autoencoder, out / "model" / "autoencoder.safetensors")
 
@@ -258,7 +259,7 @@ def train_network(out: Path, stage: str, plan: Plan, device: torch.device, say: 
 def _judge(
     out: Path, autoencoder: CompactAutoencoder, clips: list[PreparedClip], plan: Plan, say: Say
 ) -> Judge:
-    """The same for both stages, trained once."""
+    """The same for both stages and the decoder, trained once."""
     path = out / "judge.safetensors"
     if not path.exists():
         judge, r = train_judge(autoencoder, clips, JUDGE_STEPS, plan.seed)
