@@ -156,10 +156,10 @@ def train_decoder(
 
     Loss: L1 + 0.5 gradient L1 + 0.5 L2, and 3 times L1 of the local strength of detail, without which teeth
     and stubble average out; the lips count three times. With ``judge`` (``train/judge.py``) also 0.1 times L2
-    of the lips that it reads off what was decoded, encoded again, against the true ones: all else is content
-    with the reference's corners of the mouth wherever a painting is unsure. The encoder stays the principal
-    components. Resumes from ``out/checkpoint.pt``; ``out/curve.csv`` lists ``psnr`` on ``held_out``, its
-    first row being the components alone, with ``painter`` its second the decoder as it came.
+    of the lips that it reads off what was decoded, encoded again, against the true ones: the corners of the
+    mouth hardly count in all else. The encoder stays the principal components. Resumes from
+    ``out/checkpoint.pt``; ``out/curve.csv`` lists ``psnr`` on ``held_out``, its first row being the
+    components alone, with ``painter`` its second the decoder as it came.
     """
     out.mkdir(parents=True, exist_ok=True)
     autoencoder.components.requires_grad_(False)
