@@ -265,7 +265,7 @@ def _discoloured(
 class _Cut:
     """Squares around the mouths of a batch."""
 
-    corners: list[tuple[int, int]]  # the first row and column of each, in cells
+    places: list[tuple[slice, slice]]  # rows and columns of each, in cells
     latents: Float[Tensor, "n c v v"]
     target: Float[Tensor, "n 3 s s"]  # -1..1
     reference: Float[Tensor, "n 3 s s"]  # the same place of another frame
@@ -279,16 +279,16 @@ def _cut(seen: Batch, latents: Float[Tensor, "n c h w"], cells: int, rng: np.ran
     patch = seen.portrait.shape[-1] // whole
     fields = [latents, seen.pictures[:, 0], seen.portrait]
     fields += [_cover(field[:, 0, 0], seen.portrait) for field in (seen.told.mask, seen.mouth)]
-    cuts, corners = [], []
+    cuts, places = [], []
     for index, mouth in enumerate(seen.mouth[:, 0, 0]):
-        places = (mouth if mouth.any() else torch.ones_like(mouth)).nonzero().float().mean(dim=0)
-        corner = places.cpu().numpy() - cells / 2 + rng.uniform(-2, 2, 2)
+        middle = (mouth if mouth.any() else torch.ones_like(mouth)).nonzero().float().mean(dim=0)
+        corner = middle.cpu().numpy() - cells / 2 + rng.uniform(-2, 2, 2)
         top, left = np.round(corner).astype(int).clip(0, whole - cells)
-        corners.append((int(top), int(left)))
         small = (slice(top, top + cells), slice(left, left + cells))
         large = tuple(slice(patch * part.start, patch * part.stop) for part in small)
+        places.append(small)
         cuts.append([field[index][:, *(large if field is not latents else small)] for field in fields])
-    return _Cut(corners, *(torch.stack(part) for part in zip(*cuts, strict=True)))
+    return _Cut(places, *(torch.stack(part) for part in zip(*cuts, strict=True)))
 
 
 def _encoded(
@@ -296,7 +296,6 @@ def _encoded(
 ) -> Float[Tensor, "n c h w"]:
     """Latents of whole crops, true but where ``pictures`` were cut out."""
     latents, whole = autoencoder.encode_working(pictures), seen.target[:, 0].clone()
-    rows, columns = latents.shape[-2:]
-    for index, (top, left) in enumerate(cut.corners):
-        whole[index, :, top : top + rows, left : left + columns] = latents[index]
+    for index, place in enumerate(cut.places):
+        whole[index, :, *place] = latents[index]
     return whole

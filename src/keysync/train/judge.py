@@ -1,8 +1,8 @@
 """A small network that reads the lips' gap and the mouth's width off latents.
 
-It is trained on true frames and then stands still: while a stage is trained, what it reads off the estimate
-must be what it reads off the target. Half a millimetre between the lips is next to nothing for a squared
-error of latents and everything for whoever watches.
+It is trained on true frames and then stands still: while a stage, or the decoder on paintings, is trained,
+what it reads off the estimate must be what it reads off the target. Half a millimetre between the lips is
+next to nothing for a squared error of latents and everything for whoever watches.
 """
 
 from __future__ import annotations
