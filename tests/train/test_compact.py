@@ -104,7 +104,18 @@ def test_the_hours_grow_with_the_work_and_shrink_with_the_cores() -> None:
     assert {part for part, hours in Plan().hours(16, gpu=True).items() if hours} == {first, "prepare"}
 
 
-def test_too_few_clips_are_refused_before_anything_is_drawn(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="clips is 12; it must be over 12"):
-        train_compact(tmp_path / "out", Plan(clips=12), lambda _: pytest.fail("begun"))
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        (Plan(clips=12), "clips is 12; it must be over 12"),
+        (Plan(refine_steps=0), "refine_steps is 0; it must be a number over 0"),
+        (Plan(keyframe_again_steps=-1), "keyframe_again_steps is -1; it must be a number over 0"),
+        (Plan(natural_hours=0.0), "natural_hours is 0.0; it must be a number over 0"),
+        (Plan(speech_hours=float("nan"), natural_steps=0), "speech_hours is nan; it must be a number over 0"),
+        (Plan(seed=-1), "seed is -1; it must be 0 or more"),
+    ],
+)
+def test_too_little_is_refused_before_anything_is_drawn(plan: Plan, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=said):
+        train_compact(tmp_path / "out", plan, lambda _: pytest.fail("begun"))
     assert not (tmp_path / "out").exists()

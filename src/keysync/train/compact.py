@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import asdict, dataclass
@@ -107,14 +108,13 @@ def train_compact(
     Returns:
         the model folder, ``out / "model"``.
     Raises:
-        ConfigError: ``out`` holds another plan's work; too few clips; no such device.
+        ConfigError: ``out`` holds another plan's work; too little of something; no such device.
         CheckpointError: Kokoro is not on this machine.
         MissingProgram: another synthesiser is not installed.
     """
     from keysync.train.audio import train_audio
 
-    if plan.clips <= HELD_OUT:
-        raise ConfigError(f"clips is {plan.clips}; it must be over {HELD_OUT}: so many are held out")
+    _check(plan)
     where, jobs = pick_device(device), processes(jobs)
     keep_plan(out, asdict(plan))
     hours = {part: time for part, time in plan.hours(jobs, gpu=where.type != "cpu").items() if time}
@@ -152,6 +152,18 @@ def train_compact(
     say(f"7/7 the decoder again, on what keyframes paint: {plan.refine_steps} steps")
     refine_decoder(out, plan, where, say)
     return pack(out)
+
+
+def _check(plan: Plan) -> None:
+    """Refuse what could not be finished before hours go into its first parts."""
+    if plan.clips <= HELD_OUT:
+        raise ConfigError(f"clips is {plan.clips}; it must be over {HELD_OUT}: so many are held out")
+    if plan.seed < 0:
+        raise ConfigError(f"seed is {plan.seed}; it must be 0 or more")
+    for name, much in asdict(plan).items():
+        needed = name != "seed" and (plan.natural_steps != 0 or not name.startswith("natural_"))
+        if needed and not 0 < much < math.inf:
+            raise ConfigError(f"{name} is {much}; it must be a number over 0")
 
 
 def _draw(folder: Path, plan: Plan, jobs: int, say: Say, stop: Event) -> None:
