@@ -65,7 +65,7 @@ def test_an_interrupted_run_goes_on(
     train_audio(whole, **plan)
     follow = audio._set_learning_rate
     told: list[str] = []
-    for rate, name in ((audio._LEARNING_RATE, "exact"), (audio._NATURAL_RATES[1], "natural2")):
+    for rate, name in ((audio._LEARNING_RATE, "exact"), (audio._NATURAL[1][0], "natural2")):
         with monkeypatch.context() as patched:
             patched.setattr(audio, "_set_learning_rate", _interrupt_at(3, rate, follow))
             with pytest.raises(KeyboardInterrupt):
@@ -80,8 +80,9 @@ def test_an_interrupted_run_goes_on(
     encoder = CompactAudioEncoder()
     encoder.load_state_dict(twice)
     assert encoder.token_std.std() > 0
-    for name in ("exact", "natural1", "natural2"):
-        assert len((halves / f"{name}.csv").read_text().splitlines()) == 3
+    for name, steps in (("exact", 4), ("natural1", 4), ("natural2", 4), ("natural3", 8)):
+        rows = (halves / f"{name}.csv").read_text().splitlines()
+        assert [int(row.split(",")[0]) for row in rows[1:]] == list(range(2, steps + 1, 2))
     conditions = (halves / "conditions.csv").read_text()
     assert conditions.startswith("condition,voice,phones,jaw")
     assert all(f"clean,{voice}," in conditions for voice in ("awb", "en-us+f3", *kokoro.TEST_VOICES))

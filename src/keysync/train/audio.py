@@ -1,7 +1,7 @@
 """Train the compact audio encoder on speech that we synthesise: no recordings, exact labels.
 
 It leaves ``audio.safetensors`` (the weights, renewed at every evaluation), and of each round (``exact``,
-``natural1``, ``natural2``) a ``.csv`` with all evaluations, a ``.png`` of it, and what an interrupted run
+``natural1`` to ``natural3``) a ``.csv`` with all evaluations, a ``.png`` of it, and what an interrupted run
 goes on from.
 """
 
@@ -40,7 +40,8 @@ from keysync.train.spoken import Spoken, load, make_once, save
 
 _BATCH, _CROP_TOKENS = 32, 100  # 32 pieces of 2 s
 _LEARNING_RATE, _WARM_UP_STEPS = 1e-3, 50
-_NATURAL_RATES, _NATURAL_SHARE = (5e-4, 2.5e-4), 0.65  # of the rounds on natural speech; its rows in a batch
+# Of the rounds on natural speech: learning rate, its share of a batch's rows, how often ``natural_steps``.
+_NATURAL = ((5e-4, 0.65, 1), (2.5e-4, 0.65, 1), (5e-4, 0.35, 2))
 _EVALUATE_EVERY = 300  # steps
 _TEST_UTTERANCES = 20  # for each test voice
 _PLAYBACK = (0.88, 1.14)  # over the pace at which it was said
@@ -67,12 +68,13 @@ def train_audio(
     """Make the speech, train, evaluate on voices never trained on, write everything to ``out``.
 
     First it learns from synthesisers that tell when each phone starts. What it then knows times natural
-    speech, from which it goes on to learn, twice; without natural steps that is left out.
+    speech, from which it goes on to learn in three rounds, in the last mostly from the first kind again;
+    without natural steps that is left out.
 
     Args:
         steps: of the first round; its learning rate falls to its end by then.
         hours_of_speech: exactly timed, for training; the test voices' comes on top.
-        natural_steps: of each round on natural speech.
+        natural_steps: of each round on natural speech, the last has twice as many.
         natural_hours: of natural speech.
         jobs: processes that make speech.
         device: where the network learns; its running average is on the CPU.
@@ -95,8 +97,8 @@ def train_audio(
     network.to(where)
     exact = _Round("exact", steps, _LEARNING_RATE, [(train, _BATCH)], test)
     _learn(exact, out, network, average, seed, where, say)
-    rows, tested = round(_NATURAL_SHARE * _BATCH), test
-    for number, rate in enumerate(_NATURAL_RATES if natural_steps else (), start=1):
+    tested = test
+    for number, (rate, share, times) in enumerate(_NATURAL if natural_steps else (), start=1):
         record = out / f"natural{number}.npz"
         if not record.exists():
             say(f"    when each phone is said in {len(natural)} natural utterances")
@@ -105,8 +107,9 @@ def train_audio(
         tested = test + [item for item in spoken if item.voice in kokoro.TEST_VOICES]
         spoken = [item for item in spoken if item.voice not in kokoro.TEST_VOICES]
         network.load_state_dict(average.state_dict())
+        rows = round(share * _BATCH)
         shares = [(train, _BATCH - rows), (spoken, rows)]
-        now = _Round(f"natural{number}", natural_steps, rate, shares, tested)
+        now = _Round(f"natural{number}", times * natural_steps, rate, shares, tested)
         _learn(now, out, network, average, seed + number, where, say)
     write_conditions(average, tested, out / "conditions.csv", say)
 

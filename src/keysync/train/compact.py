@@ -63,12 +63,12 @@ class Plan:
     speech_hours: float = 10.0
     audio_steps: int = 8000
     natural_hours: float = 3.8
-    natural_steps: int = 3600  # of each of two rounds
+    natural_steps: int = 3600  # of each of two rounds; a third has twice as many
     decoder_steps: int = 3000
     keyframe_steps: int = 26000
     keyframe_again_steps: int = 14000  # of their second round
     interpolation_steps: int = 4000
-    refine_steps: int = 3600
+    refine_steps: int = 18000
 
     def hours(self, jobs: int, *, gpu: bool = False) -> dict[str, float]:
         """About how long each part takes with ``jobs`` cores without AVX-512, the networks learning on two.
@@ -82,7 +82,7 @@ class Plan:
             self.natural_hours * _NATURAL_S if self.natural_steps else 0
         )
         keyframe_steps = self.keyframe_steps + self.keyframe_again_steps
-        heard_s = (self.audio_steps + 2 * self.natural_steps) * _AUDIO_STEP_S
+        heard_s = (self.audio_steps + 4 * self.natural_steps) * _AUDIO_STEP_S
         return {
             "draw and audio encoder": ((drawn_s + said_s) / jobs + learning * heard_s) / 3600,
             "prepare": self.clips * _PREPARE_S / 3600,
