@@ -6,7 +6,7 @@ from torch import nn
 
 from keysync.errors import ConfigError
 from keysync.train import run
-from keysync.train.run import Checkpoint, Progress, keep_plan
+from keysync.train.run import Checkpoint, Progress, working_in
 
 
 def _checkpoint(path: Path) -> Checkpoint:
@@ -29,10 +29,23 @@ def test_a_run_goes_on_with_all_that_it_had(tmp_path: Path) -> None:
 
 
 def test_a_folder_keeps_to_one_plan(tmp_path: Path) -> None:
-    keep_plan(tmp_path / "out", {"seed": 1})
-    keep_plan(tmp_path / "out", {"seed": 1})
-    with pytest.raises(ConfigError, match="another plan"):
-        keep_plan(tmp_path / "out", {"seed": 2})
+    for _ in range(2):
+        with working_in(tmp_path / "out", {"seed": 1}):
+            pass
+    with pytest.raises(ConfigError, match="another plan"), working_in(tmp_path / "out", {"seed": 2}):
+        pass
+
+
+def test_a_folder_keeps_to_one_run(tmp_path: Path) -> None:
+    with working_in(tmp_path, {"seed": 1}):
+        with pytest.raises(ConfigError, match="another run is at work"), working_in(tmp_path, {"seed": 1}):
+            pass
+        with working_in(tmp_path / "other", {"seed": 1}):
+            pass
+    with pytest.raises(KeyboardInterrupt), working_in(tmp_path, {"seed": 1}):
+        raise KeyboardInterrupt
+    with working_in(tmp_path, {"seed": 1}):
+        pass
 
 
 def test_what_is_left_goes_by_the_pace_of_this_run(monkeypatch: pytest.MonkeyPatch) -> None:

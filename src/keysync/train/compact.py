@@ -27,7 +27,7 @@ from keysync.train.autoencoder import fit_components, train_decoder
 from keysync.train.dataset import CROP, PreparedClip, load_clips, prepare_folder
 from keysync.train.judge import Judge, train_judge
 from keysync.train.loop import AUDIO_GUIDANCE, PURE_SIGMA, RHO, SIGMA_MIN, STEPS, TrainConfig, train_stage
-from keysync.train.run import Say, keep_plan, processes, to_log
+from keysync.train.run import Say, processes, to_log, working_in
 from keysync.weightfile import load_into
 
 JUDGE_STEPS = 1000
@@ -108,19 +108,48 @@ def train_compact(
     Returns:
         the model folder, ``out / "model"``.
     Raises:
-        ConfigError: ``out`` holds another plan's work; too little of something; no such device.
+        ConfigError: too little of something; no such device; see also ``working_in``.
         CheckpointError: Kokoro is not on this machine.
         MissingProgram: another synthesiser is not installed.
     """
-    from keysync.train.audio import train_audio
-
     _check(plan)
     where, jobs = pick_device(device), processes(jobs)
-    keep_plan(out, asdict(plan))
     hours = {part: time for part, time in plan.hours(jobs, gpu=where.type != "cpu").items() if time}
     told = ", ".join(f"{part} {part_hours:.1f}" for part, part_hours in hours.items())
-    besides = "" if where.type == "cpu" else f"; and what the networks take on {where.type}, not measured yet"
-    say(f"about {sum(hours.values()):.1f} h with {jobs} cores, less where they have AVX-512: {told}{besides}")
+    if where.type != "cpu":
+        told += f"; and what the networks take on {where.type}, not measured yet"
+    with working_in(out, asdict(plan)):
+        say(f"about {sum(hours.values()):.1f} h with {jobs} cores, less where they have AVX-512: {told}")
+        draw_and_listen(out, plan, device, jobs, say)
+        say("3/7 find, align and crop the faces")
+        prepare(out, plan, say)
+        say(f"4/7 autoencoder: {plan.decoder_steps} steps")
+        train_autoencoder(out, plan, where, say)
+        say(f"5/7 keyframes: {plan.keyframe_steps} steps, then {plan.keyframe_again_steps} on several frames")
+        train_network(out, "keyframes", plan, where, say)
+        say(f"6/7 interpolation: {plan.interpolation_steps} steps")
+        train_network(out, "interpolation", plan, where, say)
+        say(f"7/7 the decoder again, on what keyframes paint: {plan.refine_steps} steps")
+        refine_decoder(out, plan, where, say)
+        return pack(out)
+
+
+def _check(plan: Plan) -> None:
+    """Refuse what could not be finished before hours go into its first parts."""
+    if plan.clips <= HELD_OUT:
+        raise ConfigError(f"clips is {plan.clips}; it must be over {HELD_OUT}: so many are held out")
+    if plan.seed < 0:
+        raise ConfigError(f"seed is {plan.seed}; it must be 0 or more")
+    for name, much in asdict(plan).items():
+        needed = name != "seed" and (plan.natural_steps != 0 or not name.startswith("natural_"))
+        if needed and not 0 < much < math.inf:
+            raise ConfigError(f"{name} is {much}; it must be a number over 0")
+
+
+def draw_and_listen(out: Path, plan: Plan, device: str, jobs: int, say: Say) -> None:
+    """Draw the clips; the audio encoder learns meanwhile."""
+    from keysync.train.audio import train_audio
+
     say(f"1/7 draw {plan.clips} clips of {plan.seconds} s")
     stop = Event()
     with ThreadPoolExecutor(1) as beside:
@@ -140,30 +169,6 @@ def train_compact(
             drawing.result()
         finally:
             stop.set()
-
-    say("3/7 find, align and crop the faces")
-    prepare(out, plan, say)
-    say(f"4/7 autoencoder: {plan.decoder_steps} steps")
-    train_autoencoder(out, plan, where, say)
-    say(f"5/7 keyframes: {plan.keyframe_steps} steps, then {plan.keyframe_again_steps} on several frames")
-    train_network(out, "keyframes", plan, where, say)
-    say(f"6/7 interpolation: {plan.interpolation_steps} steps")
-    train_network(out, "interpolation", plan, where, say)
-    say(f"7/7 the decoder again, on what keyframes paint: {plan.refine_steps} steps")
-    refine_decoder(out, plan, where, say)
-    return pack(out)
-
-
-def _check(plan: Plan) -> None:
-    """Refuse what could not be finished before hours go into its first parts."""
-    if plan.clips <= HELD_OUT:
-        raise ConfigError(f"clips is {plan.clips}; it must be over {HELD_OUT}: so many are held out")
-    if plan.seed < 0:
-        raise ConfigError(f"seed is {plan.seed}; it must be 0 or more")
-    for name, much in asdict(plan).items():
-        needed = name != "seed" and (plan.natural_steps != 0 or not name.startswith("natural_"))
-        if needed and not 0 < much < math.inf:
-            raise ConfigError(f"{name} is {much}; it must be a number over 0")
 
 
 def _draw(folder: Path, plan: Plan, jobs: int, say: Say, stop: Event) -> None:

@@ -23,7 +23,7 @@ from keysync.mask.segmenter import SIDE, Segmenter, SegmenterConfig
 from keysync.train.compact import save_half
 from keysync.train.occlusion_faces import SCENES, load_faces, make_faces
 from keysync.train.occlusion_scenes import Example, Examples, draw_props
-from keysync.train.run import Checkpoint, Progress, Say, keep_plan, note, processes, to_log
+from keysync.train.run import Checkpoint, Progress, Say, note, processes, to_log, working_in
 
 HELD_OUT = 32  # people, the last ones, that the network does not learn from
 _STOCK = 600  # examples that are kept to be used again
@@ -82,7 +82,12 @@ def train_occlusion(out: Path, plan: OcclusionPlan, say: Say = to_log, jobs: int
         ``out / "occlusion"``, a folder with ``model.json`` and the weights.
     """
     jobs = processes(jobs)
-    keep_plan(out, asdict(plan))
+    with working_in(out, asdict(plan)):
+        return _make(out, plan, say, jobs)
+
+
+def _make(out: Path, plan: OcclusionPlan, say: Say, jobs: int) -> Path:
+    """Draw, train, pack."""
     say(f"1/3 draw {plan.people} people")
     for count, _ in enumerate(make_faces(plan.people, plan.seed, out / "faces", jobs), start=1):
         if count % 50 == 0:

@@ -7,12 +7,14 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import nn
 
 from keysync.errors import ConfigError
@@ -23,17 +25,28 @@ to_log: Say = logging.getLogger(__name__).info
 SAVE_EVERY_S = 120  # between checkpoints, and rows of a learning curve
 
 
-def keep_plan(out: Path, plan: dict[str, Any]) -> None:
-    """Note ``plan`` in ``out/plan.json``, a folder that is made if need be.
+@contextmanager
+def working_in(out: Path, plan: dict[str, Any]) -> Iterator[None]:
+    """Note ``plan`` in ``out/plan.json``, a folder that is made if need be; no other run may enter.
 
     Raises:
-        ConfigError: the folder holds another plan's work.
+        ConfigError: the folder holds another plan's work, or another run is at work there.
     """
     out.mkdir(parents=True, exist_ok=True)
-    record = out / "plan.json"
-    if record.exists() and json.loads(record.read_text()) != plan:
-        raise ConfigError(f"{out}: holds another plan's work ({record.name} differs); choose another folder")
-    record.write_text(json.dumps(plan, indent=1) + "\n")
+    with ExitStack() as held:
+        try:
+            held.enter_context(FileLock(out / ".lock", blocking=False))
+        except Timeout as error:
+            raise ConfigError(
+                f"{out}: another run is at work there; wait for its end or choose another folder"
+            ) from error
+        record = out / "plan.json"
+        if record.exists() and json.loads(record.read_text()) != plan:
+            raise ConfigError(
+                f"{out}: holds another plan's work ({record.name} differs); choose another folder"
+            )
+        record.write_text(json.dumps(plan, indent=1) + "\n")
+        yield
 
 
 def processes(jobs: int | None) -> int:
