@@ -1,5 +1,6 @@
 import csv
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,32 @@ def test_the_decoder_learns_what_a_painting_stands_for(
     )
     assert float(last["painted_psnr"]) > float(came["painted_psnr"])
     assert (tmp_path / "curve.png").exists()
+
+
+def test_the_decoder_finds_in_the_reference_what_the_latents_ask_for(tmp_path: Path) -> None:
+    def barred(seed: int) -> PreparedClip:
+        clip = _clip(seed)
+        pictures = clip.pictures.copy()
+        pictures[:, 32:] = 160
+        for picture, opening in zip(pictures, clip.lips[:, 0], strict=True):
+            top = 36 + round(40 * float(opening))
+            picture[top : top + 8] = 60
+        return replace(clip, pictures=pictures)
+
+    clips = [barred(seed) for seed in range(4)]
+    torch.manual_seed(0)
+    autoencoder = CompactAutoencoder(PARTS)
+    fit_components(autoencoder, clips, seed=0)
+    trained = train_decoder(autoencoder, clips, clips[:1], tmp_path, steps=200, seed=0, side=32, rate=5e-3)
+
+    true = torch.from_numpy(barred(9).pictures).permute(0, 3, 1, 2) / 127.5 - 1
+    reference, mask = true[:1].expand_as(true), torch.zeros(16, 1, 64, 64)
+    mask[:, :, 32:] = 1
+    with torch.no_grad():
+        around = Surroundings(reference, true * (1 - mask), mask)
+        paint, cover, way = trained.decode_working(trained.encode_working(true), around)
+        moved = lay_over(torch.zeros_like(paint), torch.ones_like(cover), way, reference, 64)
+    assert ((moved - true).abs() * mask).mean() < 0.5 * ((reference - true).abs() * mask).mean()
 
 
 def test_the_decoder_keeps_the_lips_as_a_judge_reads_them(

@@ -26,6 +26,7 @@ from keysync.train.run import SAVE_EVERY_S, Checkpoint, Progress, Say, note, to_
 
 _PAINTED, _GUIDANCES = 0.7, (1.0, 2.0)  # share of the latents that are painted, and how
 _DETAIL = 3.0  # weight of the local strength of detail
+_MOVED, _PAINT = 1.0, 0.03  # weight of the moved reference alone, and of all that is painted over it
 _LIPS = 0.1  # weight of what the judge reads
 _CAST = 0.15  # how far painted colours are led astray, of -1..1
 _CAST_CELLS = 6  # in so many places a side
@@ -155,11 +156,13 @@ def train_decoder(
     their colours are shifted, so that it takes those from the reference.
 
     Loss: L1 + 0.5 gradient L1 + 0.5 L2, and 3 times L1 of the local strength of detail, without which teeth
-    and stubble average out; the lips count three times. With ``judge`` (``train/judge.py``) also 0.1 times L2
-    of the lips that it reads off what was decoded, encoded again, against the true ones: the corners of the
-    mouth hardly count in all else. The encoder stays the principal components. Resumes from
-    ``out/checkpoint.pt``; ``out/curve.csv`` lists ``psnr`` on ``held_out``, its first row being the
-    components alone, with ``painter`` its second the decoder as it came.
+    and stubble average out; L1 of the moved reference alone, so that what it shows is found there, and 0.03
+    times the share that is painted: what is copied is the person's own, a stranger's too. The lips count
+    three times. With ``judge`` (``train/judge.py``) also 0.1 times L2 of the lips that it reads off what was
+    decoded, encoded again, against the true ones: the corners of the mouth hardly count in all else. The
+    encoder stays the principal components. Resumes from ``out/checkpoint.pt``; ``out/curve.csv`` lists
+    ``psnr`` on ``held_out``, its first row being the components alone, with ``painter`` its second the
+    decoder as it came.
     """
     out.mkdir(parents=True, exist_ok=True)
     autoencoder.components.requires_grad_(False)
@@ -203,8 +206,10 @@ def train_decoder(
             latents[some] = _discoloured(painted, autoencoder, generator)
         cut = _cut(seen, latents, side // autoencoder.config.patch, rng)
         around = Surroundings(cut.reference, cut.target * (1 - cut.mask), cut.mask)
-        decoded = lay_over(
-            *autoencoder.decode_working(cut.latents, around), cut.reference, seen.portrait.shape[-1]
+        drawn, cover, way = autoencoder.decode_working(cut.latents, around)
+        decoded, moved = (
+            lay_over(*over, way, cut.reference, seen.portrait.shape[-1])
+            for over in ((drawn, cover), (torch.zeros_like(drawn), torch.ones_like(cover)))
         )
         weight = cut.mask * (1 + 2 * cut.mouth)
         error = decoded - cut.target
@@ -215,6 +220,8 @@ def train_decoder(
             + 0.5 * edges
             + 0.5 * (error**2 * weight).mean()
             + _DETAIL * (strength - wanted).abs().mean()
+            + _MOVED * ((moved - cut.target).abs() * weight).mean()
+            + _PAINT * ((1 - cover) * weight).mean()
         )
         if judge is not None:
             pasted = torch.lerp(cut.target, decoded, cut.mask)
