@@ -68,7 +68,7 @@ class Plan:
     keyframe_steps: int = 26000
     keyframe_again_steps: int = 14000  # of their second round
     interpolation_steps: int = 4000
-    refine_steps: int = 18000
+    refine_steps: int = 9000
 
     def hours(self, jobs: int, *, gpu: bool = False) -> dict[str, float]:
         """About how long each part takes with ``jobs`` cores without AVX-512, the networks learning on two.
