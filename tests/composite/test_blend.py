@@ -196,17 +196,23 @@ def test_painted_lips_get_the_persons_colour_and_keep_their_light() -> None:
     assert np.array_equal(matched[220:], painted[220:])
 
 
-def test_lips_like_skin_are_left_as_painted() -> None:
-    points = _mouth()
-    painted = _drawn(points, (200, 100, 60)).astype(np.float32)
-    pale = mouth_colour(_drawn(points, (190, 132, 126)), points)
-    assert np.array_equal(match_mouth(painted, pale, points), painted)
+def test_lips_like_skin_are_not_painted_redder_or_yellower() -> None:
+    points, pale = _mouth(), (190, 132, 126)
+    painted = _drawn(points, (200, 100, 60)).astype(np.float32)  # orange
+    matched = match_mouth(painted, mouth_colour(_drawn(points, pale), points), points)
+    lip, tooth = (191, 128), (170, 128)
+    own = np.array([np.subtract(rgb, _luma(np.array(rgb, float))) for rgb in (pale, SKIN, TEETH)])
+    red, _, blue = matched[lip] - _luma(matched[lip])
+    assert red == pytest.approx(own[:, 0].max(), abs=1)
+    assert blue == pytest.approx(own[:, 2].min(), abs=1)
+    assert np.allclose(_luma(matched), _luma(painted), atol=0.01)
+    assert np.allclose(matched[tooth], painted[tooth], atol=1)
 
 
 def test_without_painted_lips_nothing_changes() -> None:
     points = _mouth()
     painted = np.full((256, 256, 3), SKIN, np.float32)
-    colour = MouthColour(np.array([30, -10], np.float32), 5.0)
+    colour = MouthColour(*np.array([[30, -10], [0, -20], [40, 5]], np.float32))
     assert np.array_equal(match_mouth(painted, colour, points), painted)
 
 
@@ -232,4 +238,5 @@ def test_nothing_in_a_mouth_is_bluer_than_this_persons_teeth() -> None:
 def test_a_closed_portrait_says_nothing_about_teeth() -> None:
     points = _mouth()
     points[60:68, 1] = 170
-    assert mouth_colour(_drawn(points, LIPS), points).bluest == np.inf
+    colour = mouth_colour(_drawn(points, LIPS), points)
+    assert np.isinf([colour.least, colour.most]).all()

@@ -18,8 +18,8 @@ _AROUND_LIPS = 0.06  # skin that near to the lips moves with them
 _INNER_EDGE = 0.012  # teeth and shadow may reach that far over the inner lips' line
 _SKIN = 2.0  # and skin up to that many times as far is what lips are compared with
 _RED = (5.0, 13.0)  # levels; lips less redder than skin than the first have no colour that tells them apart
-# What a portrait tells of blue: the quantile, if lips and what is between them are that share of a crop each.
-_BLUEST, _TOLD = 0.9, 0.002
+# What a portrait tells of colours: the quantile, if lips and what is between are that share of a crop each.
+_MOST, _TOLD = 0.9, 0.002
 _FINE = 0.006  # texture is what is finer than about this
 _SOFT = 0.003  # and what a soft painter lacks of lips is what is finer than this
 
@@ -215,7 +215,8 @@ class MouthColour:
     """The colours of one person's mouth, over those of the skin around it, levels."""
 
     lips: Float32[np.ndarray, " 2"]  # R - Y and B - Y
-    bluest: float  # B - Y that hardly a pixel of lips, teeth and tongue exceeds; infinite if none is seen
+    least: Float32[np.ndarray, " 2"]  # hardly a pixel of lips, teeth and tongue has less of either
+    most: Float32[np.ndarray, " 2"]  # or more; infinite if none is seen
 
 
 def mouth_colour(picture: UInt8[np.ndarray, "h w 3"], landmarks: Float32[np.ndarray, "68 2"]) -> MouthColour:
@@ -235,10 +236,13 @@ def mouth_colour(picture: UInt8[np.ndarray, "h w 3"], landmarks: Float32[np.ndar
     cv2.fillPoly(inside, [inner], 1)
     seen = [apart[part > 0] for part in (lips, inside)]
     colour = np.median(seen[0], axis=0) if len(seen[0]) else np.zeros(2)
-    bluest = np.inf
+    least, most = np.full(2, -np.inf), np.full(2, np.inf)
     if min(map(len, seen)) > _TOLD * side * side:
-        bluest = max(float(np.quantile(part[:, 1], _BLUEST)) for part in seen)
-    return MouthColour(np.asarray(colour, np.float32), max(bluest, 0.0))
+        least, most = (
+            ends([np.quantile(part, share, axis=0) for part in seen] + [np.zeros(2)], axis=0)
+            for ends, share in ((np.min, 1 - _MOST), (np.max, _MOST))
+        )
+    return MouthColour(*(np.asarray(found, np.float32) for found in (colour, least, most)))
 
 
 def match_mouth(
@@ -247,7 +251,8 @@ def match_mouth(
     """Give a painted mouth the colours of this person's; how light it is stays, and so does skin.
 
     A network that learned mouths from other people paints theirs: their lips, and a dim inside that is bluer
-    than this person's teeth are. Where the painted lips are tells their redness.
+    than this person's teeth are. Where the painted lips are tells their redness; lips too much like skin to
+    be told by it are at least no redder than this person's mouth is anywhere.
 
     Args:
         painted: a crop.
@@ -269,7 +274,9 @@ def match_mouth(
             # As much colour as this person's lips have on average, here and there more or less as painted.
             wanted = (redder / ((redder * share).sum() / share.sum()))[..., None] * colour.lips
             change = (wanted - apart) * (certain * share)[..., None]
-    change[..., 1] -= near * np.maximum(apart[..., 1] + change[..., 1] - colour.bluest, 0)
+    changed = apart + change
+    back = np.clip(changed, colour.least, colour.most) - changed
+    change += near[..., None] * back * (1 - certain, 1)
     red, blue = cv2.split(change.astype(np.float32))
     matched = painted.copy()
     matched[box] += cv2.merge([red, -(_LUMA[0] * red + _LUMA[2] * blue) / _LUMA[1], blue])
