@@ -31,7 +31,7 @@ from keysync.media.read import read_frames
 from keysync.models import load_models
 from keysync.synthetic.articulate import CURVES
 from keysync.synthetic.utterance import PHONES
-from keysync.train import audio
+from keysync.train import audio, pace
 from keysync.train.autoencoder import fit_components, train_decoder
 from keysync.train.dataset import PreparedClip
 from keysync.train.judge import train_judge
@@ -215,6 +215,22 @@ def test_every_part_of_training_is_the_same_there(tmp_path: Path) -> None:
         results.append([_figures(out / part / "curve.csv") for part in ("one", "two", "three", "four")])
     for here, there in zip(*results, strict=True):
         np.testing.assert_allclose(here, there, atol=0.02)
+
+
+def test_how_fast_it_learns_there_can_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = CompactAutoencoderConfig(channels=4, patch=16, shrink=1, widths=(8, 8))
+    sizes = CompactUNetConfig(
+        latent_channels=4, cells=8, widths=(8, 16, 16), embedding=16, audio_dim=7, audio_width=8, heads=2
+    )
+    monkeypatch.setattr(pace, "CompactAutoencoderConfig", lambda: parts)
+    monkeypatch.setattr(pace, "CompactUNetConfig", lambda: sizes)
+    monkeypatch.setattr(audio, "_BATCH", 2)
+    monkeypatch.setattr(pace, "_LEAST_S", 0.0)
+    stages = TrainConfig(stage="keyframes", steps=1), TrainConfig(stage="interpolation", steps=1, window=3)
+    with _on(ELSEWHERE):
+        seconds = pace.step_seconds(ELSEWHERE, *stages)
+    assert list(seconds) == ["audio", "judge", "keyframes", "interpolation", "decoder", "refine"]
+    assert all(0 <= step_s < 60 for step_s in seconds.values())
 
 
 def test_the_ear_learns_the_same_there(tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Event
 
@@ -27,6 +28,7 @@ from keysync.train.autoencoder import fit_components, train_decoder
 from keysync.train.dataset import CROP, PreparedClip, load_clips, prepare_folder
 from keysync.train.judge import Judge, train_judge
 from keysync.train.loop import AUDIO_GUIDANCE, PURE_SIGMA, RHO, SIGMA_MIN, STEPS, TrainConfig, train_stage
+from keysync.train.pace import step_seconds
 from keysync.train.run import Say, processes, to_log, working_in
 from keysync.weightfile import load_into
 
@@ -46,11 +48,13 @@ SAMPLING = {
 
 
 # Seconds of one core (AMD EPYC of 2026, without AVX-512): a person, a frame of 384 pixels, a clip's crops, an
-# hour of speech and of natural speech. Then of two such cores: a step of each network, the judge of lips
-# (estimated from a core with AVX-512).
+# hour of speech and of natural speech. What the networks take is measured on the spot.
 _PERSON_S, _FRAME_S, _PREPARE_S, _SPEECH_S, _NATURAL_S = 2.5, 0.093, 0.4, 225.0, 2700.0
-_AUDIO_STEP_S, _DECODER_STEP_S, _REFINE_STEP_S, _KEYFRAME_STEP_S = 0.62, 0.38, 0.47, 0.37
-_INTERPOLATION_STEP_S, _JUDGE_S = 0.87, 350.0
+_KEYFRAMES = TrainConfig(stage="keyframes", steps=1)
+_INTERPOLATION = TrainConfig(
+    stage="interpolation", steps=1, window=LAYOUT.window, frames_per_step=27, generated=0.8, rate=5e-4,
+    audio_rate=5e-4, lips_weight=0.03,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,26 +74,26 @@ class Plan:
     interpolation_steps: int = 4000
     refine_steps: int = 9000
 
-    def hours(self, jobs: int, *, gpu: bool = False) -> dict[str, float]:
-        """About how long each part takes with ``jobs`` cores without AVX-512, the networks learning on two.
+    def hours(self, jobs: int, step_s: Mapping[str, float]) -> dict[str, float]:
+        """About how long each part takes.
 
         Args:
-            gpu: they learn there instead; what that takes is left out.
+            jobs: cores that draw and speak.
+            step_s: seconds of a step of each network, see ``step_seconds``.
         """
-        learning = 0 if gpu else 1
         drawn_s = self.clips * (_PERSON_S + self.seconds * 25 * _FRAME_S)
         said_s = self.speech_hours * _SPEECH_S + (
             self.natural_hours * _NATURAL_S if self.natural_steps else 0
         )
         keyframe_steps = self.keyframe_steps + self.keyframe_again_steps
-        heard_s = (self.audio_steps + 4 * self.natural_steps) * _AUDIO_STEP_S
+        heard_s = (self.audio_steps + 4 * self.natural_steps) * step_s["audio"]
         return {
-            "draw and audio encoder": ((drawn_s + said_s) / jobs + learning * heard_s) / 3600,
+            "draw and audio encoder": ((drawn_s + said_s) / jobs + heard_s) / 3600,
             "prepare": self.clips * _PREPARE_S / 3600,
-            "autoencoder": learning * self.decoder_steps * _DECODER_STEP_S / 3600,
-            "keyframes": learning * (keyframe_steps * _KEYFRAME_STEP_S + _JUDGE_S) / 3600,
-            "interpolation": learning * self.interpolation_steps * _INTERPOLATION_STEP_S / 3600,
-            "decoder again": learning * self.refine_steps * _REFINE_STEP_S / 3600,
+            "autoencoder": self.decoder_steps * step_s["decoder"] / 3600,
+            "keyframes": (keyframe_steps * step_s["keyframes"] + JUDGE_STEPS * step_s["judge"]) / 3600,
+            "interpolation": self.interpolation_steps * step_s["interpolation"] / 3600,
+            "decoder again": self.refine_steps * step_s["refine"] / 3600,
         }
 
 
@@ -114,12 +118,13 @@ def train_compact(
     """
     _check(plan)
     where, jobs = pick_device(device), processes(jobs)
-    hours = {part: time for part, time in plan.hours(jobs, gpu=where.type != "cpu").items() if time}
-    told = ", ".join(f"{part} {part_hours:.1f}" for part, part_hours in hours.items())
-    if where.type != "cpu":
-        told += f"; and what the networks take on {where.type}, not measured yet"
+    begun = (out / "plan.json").exists()
     with working_in(out, asdict(plan)):
-        say(f"about {sum(hours.values()):.1f} h with {jobs} cores, less where they have AVX-512: {told}")
+        if not begun:
+            say(f"see how fast a network learns on {where}")
+            hours = plan.hours(jobs, step_seconds(where, _KEYFRAMES, _INTERPOLATION))
+            told = ", ".join(f"{part} {_duration(time)}" for part, time in hours.items())
+            say(f"about {_duration(sum(hours.values()))} on {where} with {jobs} cores: {told}")
         draw_and_listen(out, plan, device, jobs, say)
         say("3/7 find, align and crop the faces")
         prepare(out, plan, say)
@@ -132,6 +137,10 @@ def train_compact(
         say(f"7/7 the decoder again, on what keyframes paint: {plan.refine_steps} steps")
         refine_decoder(out, plan, where, say)
         return pack(out)
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1.5 else f"{60 * hours:.0f} min"
 
 
 def _check(plan: Plan) -> None:
@@ -247,9 +256,9 @@ def train_network(out: Path, stage: str, plan: Plan, device: torch.device, say: 
         keyframes = None
         # Only several frames of a person tell how the lips move; of them one round is too few.
         rounds = {
-            "keyframes": TrainConfig(stage="keyframes", steps=plan.keyframe_steps, seed=plan.seed),
-            "keyframes2": TrainConfig(
-                stage="keyframes", steps=plan.keyframe_again_steps, single_share=0.0, rate=6e-4,
+            "keyframes": replace(_KEYFRAMES, steps=plan.keyframe_steps, seed=plan.seed),
+            "keyframes2": replace(
+                _KEYFRAMES, steps=plan.keyframe_again_steps, single_share=0.0, rate=6e-4,
                 audio_rate=1.2e-3, seed=plan.seed + 3,
             ),
         }  # fmt: skip
@@ -257,11 +266,7 @@ def train_network(out: Path, stage: str, plan: Plan, device: torch.device, say: 
         _fill(network, out / "model" / "keyframes.safetensors")
         keyframes = deepcopy(network).to(device).eval().requires_grad_(False)
         rounds = {
-            "interpolation": TrainConfig(
-                stage="interpolation", steps=plan.interpolation_steps, window=LAYOUT.window,
-                frames_per_step=27, generated=0.8, rate=5e-4, audio_rate=5e-4, lips_weight=0.03,
-                seed=plan.seed + 1,
-            )
+            "interpolation": replace(_INTERPOLATION, steps=plan.interpolation_steps, seed=plan.seed + 1)
         }  # fmt: skip
     judge = _judge(out, autoencoder, clips[:-HELD_OUT], plan, say)
     network.to(device)

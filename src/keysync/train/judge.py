@@ -85,7 +85,7 @@ def train_judge(
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        if step >= 0.8 * steps:
+        if step >= int(0.8 * steps):
             read.append(moved.detach().flatten(0, 1))
             true.append(moves.flatten(0, 1))
     found = [
