@@ -7,10 +7,12 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from keysync.errors import ConfigError
 from keysync.models import load_models
@@ -100,6 +102,25 @@ def test_drawing_ends_when_the_audio_encoder_fails(tmp_path: Path, monkeypatch: 
     with pytest.raises(ConfigError, match="no sound"):
         train_compact(tmp_path, TINY, lambda _: None)
     assert len(drawn) < 100
+
+
+def test_the_decoder_begins_alike_whatever_was_drawn_at_random_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = list[torch.Tensor]()
+
+    def train(network: torch.nn.Module, *_: object, **__: object) -> torch.nn.Module:
+        begun.append(torch.nn.utils.parameters_to_vector(network.parameters()))
+        return network
+
+    monkeypatch.setattr(compact, "load_clips", lambda _: [])
+    monkeypatch.setattr(compact, "fit_components", lambda *_: None)
+    monkeypatch.setattr(compact, "train_decoder", train)
+    for before, plan in ((1, TINY), (2, TINY), (2, replace(TINY, seed=5))):
+        torch.manual_seed(before)
+        compact.train_autoencoder(tmp_path, plan, torch.device("cpu"), lambda _: None)
+    assert torch.equal(begun[0], begun[1])
+    assert not torch.equal(begun[1], begun[2])
 
 
 def test_the_hours_grow_with_the_work_and_shrink_with_cores_and_fast_steps() -> None:

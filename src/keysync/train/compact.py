@@ -214,8 +214,8 @@ def prepare(out: Path, plan: Plan, say: Say) -> None:
 def train_autoencoder(out: Path, plan: Plan, device: torch.device, say: Say) -> None:
     """Components, then the decoder."""
     clips = load_clips(out / "prepared")
-    network = CompactAutoencoder(CompactAutoencoderConfig())
     torch.manual_seed(plan.seed)
+    network = CompactAutoencoder(CompactAutoencoderConfig())
     fit_components(network, clips[:-HELD_OUT], plan.seed)
     network.to(device)
     folder = out / "autoencoder"
