@@ -32,7 +32,7 @@ def step_seconds(
 ) -> dict[str, float]:
     """Seconds of one step of ``audio``, ``decoder``, ``judge``, ``keyframes``, ``interpolation``, ``refine``.
 
-    Takes about half a minute on two cores. What is drawn for a batch is drawn beside the network's work, as
+    Takes less than a minute on two cores. What is drawn for a batch is drawn beside the network's work, as
     in training, so a device is not called faster than the cores that feed it.
 
     Args:
