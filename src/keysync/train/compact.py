@@ -29,7 +29,7 @@ from keysync.train.dataset import CROP, PreparedClip, load_clips, prepare_folder
 from keysync.train.judge import Judge, train_judge
 from keysync.train.loop import AUDIO_GUIDANCE, PURE_SIGMA, RHO, SIGMA_MIN, STEPS, TrainConfig, train_stage
 from keysync.train.pace import step_seconds
-from keysync.train.run import Say, processes, to_log, working_in
+from keysync.train.run import Say, duration, processes, to_log, working_in
 from keysync.weightfile import load_into
 
 JUDGE_STEPS = 1000
@@ -123,8 +123,8 @@ def train_compact(
         if not begun:
             say(f"see how fast a network learns on {where}")
             hours = plan.hours(jobs, step_seconds(where, _KEYFRAMES, _INTERPOLATION))
-            told = ", ".join(f"{part} {_duration(time)}" for part, time in hours.items())
-            say(f"about {_duration(sum(hours.values()))} on {where} with {jobs} cores: {told}")
+            told = ", ".join(f"{part} {duration(60 * time)}" for part, time in hours.items())
+            say(f"about {duration(60 * sum(hours.values()))} on {where} with {jobs} cores: {told}")
         draw_and_listen(out, plan, device, jobs, say)
         say("3/7 find, align and crop the faces")
         prepare(out, plan, say)
@@ -137,10 +137,6 @@ def train_compact(
         say(f"7/7 the decoder again, on what keyframes paint: {plan.refine_steps} steps")
         refine_decoder(out, plan, where, say)
         return pack(out)
-
-
-def _duration(hours: float) -> str:
-    return f"{hours:.1f} h" if hours >= 1.5 else f"{60 * hours:.0f} min"
 
 
 def _check(plan: Plan) -> None:

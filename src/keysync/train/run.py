@@ -60,6 +60,11 @@ def processes(jobs: int | None) -> int:
     return jobs or os.cpu_count() or 1
 
 
+def duration(minutes: float) -> str:
+    """To be read: minutes, from 90 of them on hours."""
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+
+
 class Progress:
     """Says how far a part of a run is, and how long the rest of it takes at the pace so far."""
 
@@ -75,7 +80,7 @@ class Progress:
         spent_min = (time.monotonic() - self._begun_s) / 60
         left_min = spent_min / (done - self._before) * (self._total - done)
         if done < self._total:
-            line += f"; about {f'{left_min:.0f} min' if left_min < 90 else f'{left_min / 60:.1f} h'} left"
+            line += f"; about {duration(left_min)} left"
         self._say(line)
 
 
